@@ -1,0 +1,15 @@
+//! BGP's words with their own rules, and no bytes.
+
+mod asn;
+mod family;
+mod hold_time;
+mod prefix;
+mod reason;
+mod router_id;
+
+pub use asn::Asn;
+pub use family::{Afi, Family, Safi};
+pub use hold_time::HoldTime;
+pub use prefix::{Nlri, PathId, Prefix};
+pub use reason::{CeaseSubcode, FsmSubcode, HeaderSubcode, OpenSubcode, Reason, RefreshSubcode, UpdateSubcode};
+pub use router_id::RouterId;

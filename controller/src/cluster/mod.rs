@@ -1,0 +1,103 @@
+//! The cluster in our own words: what the sources of objects fill, and all that `plan` looks at.
+//!
+//! One file per kind converts an API object into our struct or says why it is invalid. Nobody further in sees the API's
+//! types. An object that turns invalid stays in force as it was last valid; `problems` says so.
+
+mod endpoints;
+mod node;
+mod peering_policy;
+mod pool;
+mod selector;
+mod service;
+
+use std::collections::BTreeMap;
+
+pub use endpoints::{Endpoint, EndpointPort, EndpointSlice};
+pub use node::{Node, NodeAddress};
+pub use peering_policy::{AdvertisedPathAttributes, Neighbor, PathAttributeSelector, PeeringPolicy, ServiceAdvertisement, VirtualRouter};
+pub use pool::{Block, Pool, PoolFaults, PoolSpec, RecordedCondition};
+pub use selector::{Requirement, Selector};
+pub use service::{IngressEntry, IngressIpMode, Service, ServicePort, TrafficPolicy};
+
+/// Namespace and name; for cluster-scoped objects the namespace is empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectName {
+    /// Namespace, `default` where a namespaced object says none.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+}
+
+impl std::fmt::Display for ObjectName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.namespace.is_empty() { f.write_str(&self.name) } else { write!(f, "{}/{}", self.namespace, self.name) }
+    }
+}
+
+/// Labels of an object.
+pub type Labels = BTreeMap<String, String>;
+
+/// What is common to all objects, as far as anything depends on it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Meta {
+    /// Namespace and name.
+    pub name: ObjectName,
+    /// `metadata.uid`; empty where the source has none (manifests).
+    pub uid: String,
+    /// `metadata.generation`; 0 where the source has none.
+    pub generation: i64,
+    /// `metadata.creationTimestamp` in seconds since 1970; `None` where the source has none.
+    pub created: Option<i64>,
+    /// Labels.
+    pub labels: Labels,
+    /// Annotations.
+    pub annotations: BTreeMap<String, String>,
+    /// Whether a deletion timestamp is set.
+    pub deleting: bool,
+}
+
+/// The cluster at one moment.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Snapshot {
+    /// Whether every kind was listed in full at least once. Nothing is allocated, written or withdrawn before.
+    pub complete: bool,
+    /// Nodes by name. A node that is known only by its CiliumNode is here too (its labels, addresses and pod CIDRs).
+    pub nodes: BTreeMap<String, Node>,
+    /// Services.
+    pub services: BTreeMap<ObjectName, Service>,
+    /// EndpointSlices by the Service they belong to.
+    pub endpoints: BTreeMap<ObjectName, Vec<EndpointSlice>>,
+    /// CiliumLoadBalancerIPPools by name.
+    pub pools: BTreeMap<String, Pool>,
+    /// CiliumBGPPeeringPolicies by name.
+    pub peering_policies: BTreeMap<String, PeeringPolicy>,
+    /// Secrets of the BGP secrets namespace, by name, key `password` only; `None` where the Secret lacks that key.
+    pub passwords: BTreeMap<String, Option<Password>>,
+    /// What is wrong with objects that could not be taken as they stand.
+    pub problems: Vec<Problem>,
+}
+
+/// A TCP MD5 password. Its `Debug` form hides it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Password(pub Vec<u8>);
+
+impl std::fmt::Debug for Password {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Password(..)")
+    }
+}
+
+/// An object, or a file, that could not be taken as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Kind and name (`CiliumLoadBalancerIPPool primary-pool`), or empty where a file could not be parsed at all.
+    pub object: String,
+    /// File and line (`bgp.yaml:12`), where it came from a file.
+    pub place: Option<String>,
+    /// The field's path, such as `spec.blocks[1].cidr`; empty where there is none.
+    pub field: String,
+    /// What is wrong and what to do.
+    pub message: String,
+    /// Whether an earlier, valid version of the object stays in force.
+    pub last_valid_in_force: bool,
+}

@@ -1,0 +1,7 @@
+//! Fairway's controller: Kubernetes objects -> [`cluster::Snapshot`] -> [`plan`] (pure) -> apply.
+//!
+//! The library exists so that tests, benchmarks and the binary reach the same rooms.
+
+pub mod cluster;
+pub mod observe;
+pub mod plan;
