@@ -5,5 +5,6 @@
 pub mod args;
 pub mod cli;
 pub mod cluster;
+pub mod net;
 pub mod observe;
 pub mod plan;

@@ -1,6 +1,8 @@
 //! PURE and synchronous: Snapshot -> Plan. No IO, no clock, no randomness.
 
+pub mod action;
 pub mod addresses;
+pub mod diff;
 pub mod peers;
 
 use std::collections::BTreeMap;
