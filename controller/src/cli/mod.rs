@@ -5,6 +5,7 @@
 
 mod attributes;
 mod client;
+pub mod demo;
 mod output;
 pub mod peers;
 pub mod pools;
