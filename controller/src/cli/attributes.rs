@@ -127,7 +127,7 @@ fn decode_alone(kind: u8, octets: &[u8]) -> Option<Update> {
 fn known(kind: u8, attributes: &Attributes) -> Option<String> {
     Some(match kind {
         ORIGIN => format!("{{Origin: {}}}", origin(attributes.origin)),
-        AS_PATH => format!("{{AsPath: {:?}}}", attributes.as_path), // TODO Display
+        AS_PATH => format!("{{AsPath: {}}}", attributes.as_path),
         4 => format!("{{Med: {}}}", attributes.med?),
         LOCAL_PREF => format!("{{LocalPref: {}}}", attributes.local_pref?),
         6 => "{AtomicAggregate}".to_owned(),
