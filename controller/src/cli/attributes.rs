@@ -9,7 +9,9 @@ use std::net::Ipv4Addr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bgp_core::attribute::{Attributes, Community, ExtendedCommunity, LargeCommunity, MpReach, NextHop, Origin};
+use bgp_core::attribute::{
+    Attributes, Community, ExtendedCommunity, LargeCommunity, MpReach, NextHop, Origin,
+};
 use bgp_core::message::{Update, WireContext};
 use bgp_core::{Family, Message};
 use bytes::Bytes;
@@ -46,7 +48,10 @@ impl Rendered {
             items.push(item);
             next_hop = next_hop.or(hop);
         }
-        Self { list: format!("[{}]", items.join(" ")), next_hop }
+        Self {
+            list: format!("[{}]", items.join(" ")),
+            next_hop,
+        }
     }
 }
 
@@ -72,7 +77,8 @@ fn split(octets: &[u8]) -> Option<(u8, &[u8])> {
     const EXTENDED_LENGTH: u8 = 0x10;
     match octets {
         [flags, kind, high, low, value @ ..] if flags & EXTENDED_LENGTH != 0 => {
-            (usize::from(u16::from_be_bytes([*high, *low])) == value.len()).then_some((*kind, value))
+            (usize::from(u16::from_be_bytes([*high, *low])) == value.len())
+                .then_some((*kind, value))
         }
         [flags, kind, length, value @ ..] if flags & EXTENDED_LENGTH == 0 => {
             (usize::from(*length) == value.len()).then_some((*kind, value))
@@ -90,7 +96,11 @@ fn decode_alone(kind: u8, octets: &[u8]) -> Option<Update> {
         (LOCAL_PREF, &[0x40, LOCAL_PREF, 4, 0, 0, 0, 100]),
     ];
     let multiprotocol = kind == MP_REACH_NLRI;
-    let mut attributes = if multiprotocol { octets.to_vec() } else { vec![] };
+    let mut attributes = if multiprotocol {
+        octets.to_vec()
+    } else {
+        vec![]
+    };
     for (mandatory, with) in MANDATORY {
         if mandatory == kind {
             attributes.extend_from_slice(octets);
@@ -133,21 +143,56 @@ fn known(kind: u8, attributes: &Attributes) -> Option<String> {
         6 => "{AtomicAggregate}".to_owned(),
         7 => {
             let aggregator = attributes.aggregator?;
-            let address = aggregator.router_id.map_or_else(|| "0.0.0.0".to_owned(), |id| id.to_string());
-            format!("{{Aggregate: {{AS: {}, Address: {address}}}}}", aggregator.asn)
+            let address = aggregator
+                .router_id
+                .map_or_else(|| "0.0.0.0".to_owned(), |id| id.to_string());
+            format!(
+                "{{Aggregate: {{AS: {}, Address: {address}}}}}",
+                aggregator.asn
+            )
         }
-        8 => format!("{{Communities: {}}}", joined(attributes.communities.iter().map(|&value| community(value)))),
+        8 => format!(
+            "{{Communities: {}}}",
+            joined(attributes.communities.iter().map(|&value| community(value)))
+        ),
         9 => format!("{{Originator: {}}}", attributes.originator_id?),
-        10 => format!("{{ClusterList: [{}]}}", attributes.cluster_list.iter().map(|&id| Ipv4Addr::from(id).to_string()).collect::<Vec<_>>().join(" ")),
-        16 => format!("{{Extcomms: {}}}", joined(attributes.extended_communities.iter().map(|value| format!("[{}]", extended(*value))))),
-        32 => format!("{{LargeCommunity: [ {}]}}", joined(attributes.large_communities.iter().map(|value| large(*value)))),
+        10 => format!(
+            "{{ClusterList: [{}]}}",
+            attributes
+                .cluster_list
+                .iter()
+                .map(|&id| Ipv4Addr::from(id).to_string())
+                .collect::<Vec<_>>()
+                .join(" ")
+        ),
+        16 => format!(
+            "{{Extcomms: {}}}",
+            joined(
+                attributes
+                    .extended_communities
+                    .iter()
+                    .map(|value| format!("[{}]", extended(*value)))
+            )
+        ),
+        32 => format!(
+            "{{LargeCommunity: [ {}]}}",
+            joined(
+                attributes
+                    .large_communities
+                    .iter()
+                    .map(|value| large(*value))
+            )
+        ),
         35 => format!("{{OnlyToCustomer: {}}}", attributes.only_to_customer?),
         _ => return None,
     })
 }
 
 fn joined(items: impl Iterator<Item = impl Display>) -> String {
-    items.map(|item| item.to_string()).collect::<Vec<_>>().join(", ")
+    items
+        .map(|item| item.to_string())
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn origin(origin: Origin) -> char {
@@ -184,16 +229,30 @@ fn community(Community(value): Community) -> String {
 fn extended(ExtendedCommunity(octets): ExtendedCommunity) -> String {
     match octets {
         [0x00, 0x02, a, b, c, d, e, f] => {
-            format!("{}:{}", u16::from_be_bytes([a, b]), u32::from_be_bytes([c, d, e, f]))
+            format!(
+                "{}:{}",
+                u16::from_be_bytes([a, b]),
+                u32::from_be_bytes([c, d, e, f])
+            )
         }
         [0x02, 0x02, a, b, c, d, e, f] => {
-            format!("{}:{}", u32::from_be_bytes([a, b, c, d]), u16::from_be_bytes([e, f]))
+            format!(
+                "{}:{}",
+                u32::from_be_bytes([a, b, c, d]),
+                u16::from_be_bytes([e, f])
+            )
         }
         _ => hex(&octets),
     }
 }
 
-fn large(LargeCommunity { global, local1, local2 }: LargeCommunity) -> String {
+fn large(
+    LargeCommunity {
+        global,
+        local1,
+        local2,
+    }: LargeCommunity,
+) -> String {
     format!("{global}:{local1}:{local2}")
 }
 
@@ -203,14 +262,24 @@ fn mp_reach(reach: &MpReach, next_hop: &str) -> String {
         Family::IPV6_UNICAST => "ipv6-unicast".to_owned(),
         other => other.to_string(),
     };
-    let prefixes: Vec<String> = reach.nlri.iter().map(|nlri| nlri.prefix.to_string()).collect();
-    format!("{{MpReach({family}): {{Nexthop: {next_hop}, NLRIs: [{}]}}}}", prefixes.join(" "))
+    let prefixes: Vec<String> = reach
+        .nlri
+        .iter()
+        .map(|nlri| nlri.prefix.to_string())
+        .collect();
+    format!(
+        "{{MpReach({family}): {{Nexthop: {next_hop}, NLRIs: [{}]}}}}",
+        prefixes.join(" ")
+    )
 }
 
 fn next_hop(next_hop: &NextHop) -> String {
     match next_hop {
         NextHop::V4(address) => address.to_string(),
-        NextHop::V6(address) | NextHop::V6LinkLocal { global: address, .. } => address.to_string(),
+        NextHop::V6(address)
+        | NextHop::V6LinkLocal {
+            global: address, ..
+        } => address.to_string(),
         NextHop::Opaque(octets) => hex(octets),
     }
 }
@@ -223,7 +292,9 @@ fn by_octets(octets: &[u8]) -> String {
 }
 
 fn hex(octets: &[u8]) -> String {
-    octets.iter().fold("0x".to_owned(), |text, octet| text + &format!("{octet:02x}"))
+    octets.iter().fold("0x".to_owned(), |text, octet| {
+        text + &format!("{octet:02x}")
+    })
 }
 
 #[cfg(test)]
@@ -232,9 +303,16 @@ mod tests {
     use crate::observe::shapes::Base64;
 
     fn rendered(attributes: &[&[u8]]) -> Rendered {
-        let path_attributes =
-            attributes.iter().map(|octets| Base64 { base64: STANDARD.encode(octets) }).collect();
-        Rendered::of(&Path { path_attributes, ..Path::default() })
+        let path_attributes = attributes
+            .iter()
+            .map(|octets| Base64 {
+                base64: STANDARD.encode(octets),
+            })
+            .collect();
+        Rendered::of(&Path {
+            path_attributes,
+            ..Path::default()
+        })
     }
 
     #[test]
@@ -268,7 +346,10 @@ mod tests {
         octets.extend([0; 14]);
         octets.push(1);
         let rendered = rendered(&[&octets]);
-        assert_eq!(rendered.list, "[{MpReach(ipv6-unicast): {Nexthop: ::, NLRIs: [fd00::1/128]}}]");
+        assert_eq!(
+            rendered.list,
+            "[{MpReach(ipv6-unicast): {Nexthop: ::, NLRIs: [fd00::1/128]}}]"
+        );
         assert_eq!(rendered.next_hop.as_deref(), Some("::"));
     }
 
@@ -281,7 +362,10 @@ mod tests {
             &[0xc0, 7, 8, 0, 0, 0xfd, 0xe8, 1, 2, 3, 4],
             &[0xc0, 8, 8, 0xfd, 0xe8, 0, 99, 0xff, 0xff, 0xff, 1],
             &[0xc0, 16, 8, 0, 2, 0xfd, 0xe8, 0, 0, 0, 100],
-            &[0xc0, 32, 24, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4, 0, 0, 0, 5, 0, 0, 0, 6],
+            &[
+                0xc0, 32, 24, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4, 0, 0, 0, 5, 0, 0, 0,
+                6,
+            ],
         ]);
         assert_eq!(
             rendered.list,
@@ -292,7 +376,15 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_shown_by_its_octets_and_hides_nothing() {
-        let rendered = rendered(&[&[0x40, 1, 1, 9], &[0xc0, 99, 2, 1, 2], &[0xc0], &[0x80, 4, 4, 0, 0, 0, 10]]);
-        assert_eq!(rendered.list, "[{Type 1: 0x09} {Type 99: 0x0102} {malformed: 0xc0} {Med: 10}]");
+        let rendered = rendered(&[
+            &[0x40, 1, 1, 9],
+            &[0xc0, 99, 2, 1, 2],
+            &[0xc0],
+            &[0x80, 4, 4, 0, 0, 0, 10],
+        ]);
+        assert_eq!(
+            rendered.list,
+            "[{Type 1: 0x09} {Type 99: 0x0102} {malformed: 0xc0} {Med: 10}]"
+        );
     }
 }

@@ -71,7 +71,9 @@ impl Client {
 
     /// A client of the API behind this socket.
     pub(crate) fn of_socket(path: PathBuf) -> Self {
-        Self { address: Address::Unix(path) }
+        Self {
+            address: Address::Unix(path),
+        }
     }
 
     /// What stands at `path` now.
@@ -88,7 +90,8 @@ impl Client {
     /// As [`Self::fetch`].
     pub(crate) async fn changed(&self, path: &str, after: &str) -> Result<Answer, Failure> {
         let joint = if path.contains('?') { '&' } else { '?' };
-        self.ask(&format!("{path}{joint}after={after}"), CHANGE_LIMIT).await
+        self.ask(&format!("{path}{joint}after={after}"), CHANGE_LIMIT)
+            .await
     }
 
     async fn ask(&self, path: &str, limit: Duration) -> Result<Answer, Failure> {
@@ -105,19 +108,34 @@ impl Client {
             .body(Empty::<Bytes>::new())
             .map_err(|error| Failure::Usage(format!("{path}: {error}")))?;
         let response = match &self.address {
-            Address::Unix(socket) => self.send(self.connected(UnixStream::connect(socket)).await?, request).await?,
-            Address::Tcp(address) => self.send(self.connected(TcpStream::connect(address)).await?, request).await?,
+            Address::Unix(socket) => {
+                self.send(self.connected(UnixStream::connect(socket)).await?, request)
+                    .await?
+            }
+            Address::Tcp(address) => {
+                self.send(self.connected(TcpStream::connect(address)).await?, request)
+                    .await?
+            }
         };
         let status = response.status();
-        let version =
-            response.headers().get(VERSION_HEADER).and_then(|value| value.to_str().ok()).filter(|text| is_token(text));
+        let version = response
+            .headers()
+            .get(VERSION_HEADER)
+            .and_then(|value| value.to_str().ok())
+            .filter(|text| is_token(text));
         let version = version.map(str::to_owned);
-        let body = Limited::new(response.into_body(), BODY_LIMIT).collect().await;
-        let body = body.map_err(|error| self.unreachable(&format!("the answer broke off: {error}")))?;
+        let body = Limited::new(response.into_body(), BODY_LIMIT)
+            .collect()
+            .await;
+        let body =
+            body.map_err(|error| self.unreachable(&format!("the answer broke off: {error}")))?;
         Ok((status, version, body.to_bytes()))
     }
 
-    async fn connected<S>(&self, attempt: impl Future<Output = io::Result<S>>) -> Result<S, Failure> {
+    async fn connected<S>(
+        &self,
+        attempt: impl Future<Output = io::Result<S>>,
+    ) -> Result<S, Failure> {
         match timeout(CONNECT_LIMIT, attempt).await {
             Ok(Ok(stream)) => Ok(stream),
             Ok(Err(error)) => Err(self.unreachable(&system_words(&error))),
@@ -125,27 +143,46 @@ impl Client {
         }
     }
 
-    async fn send<S>(&self, stream: S, request: Request<Empty<Bytes>>) -> Result<Response<Incoming>, Failure>
+    async fn send<S>(
+        &self,
+        stream: S,
+        request: Request<Empty<Bytes>>,
+    ) -> Result<Response<Incoming>, Failure>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let broken = |error: hyper::Error| self.unreachable(&format!("it does not speak HTTP there: {error}"));
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+        let broken = |error: hyper::Error| {
+            self.unreachable(&format!("it does not speak HTTP there: {error}"))
+        };
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(broken)?;
         tokio::spawn(connection);
         sender.send_request(request).await.map_err(broken)
     }
 
-    fn read(&self, path: &str, status: StatusCode, version: Option<String>, body: &[u8]) -> Result<Answer, Failure> {
+    fn read(
+        &self,
+        path: &str,
+        status: StatusCode,
+        version: Option<String>,
+        body: &[u8],
+    ) -> Result<Answer, Failure> {
         if status != StatusCode::OK {
             let said: String = String::from_utf8_lossy(body).chars().take(300).collect();
-            let said = if said.trim().is_empty() { String::new() } else { format!(": {}", said.trim()) };
+            let said = if said.trim().is_empty() {
+                String::new()
+            } else {
+                format!(": {}", said.trim())
+            };
             return Err(Failure::Unreachable(format!(
                 "fairway at {} answered {path} with {status}{said}; is it of another version than this command?",
                 self.address
             )));
         }
-        let document = serde_json::from_slice(body)
-            .map_err(|error| self.unreachable(&format!("what answers {path} there is not JSON ({error})")))?;
+        let document = serde_json::from_slice(body).map_err(|error| {
+            self.unreachable(&format!("what answers {path} there is not JSON ({error})"))
+        })?;
         Ok(Answer { document, version })
     }
 
@@ -203,7 +240,11 @@ fn system_words(error: &io::Error) -> String {
 
 /// A version goes back into a request's path, so only what cannot change its meaning is taken.
 fn is_token(text: &str) -> bool {
-    !text.is_empty() && text.len() <= 64 && text.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"-_.".contains(&octet))
+    !text.is_empty()
+        && text.len() <= 64
+        && text
+            .bytes()
+            .all(|octet| octet.is_ascii_alphanumeric() || b"-_.".contains(&octet))
 }
 
 #[cfg(test)]
@@ -214,7 +255,13 @@ mod tests {
     use super::*;
 
     /// Serves the given answers, one connection each, and hands back the request lines.
-    async fn play(answers: Vec<String>) -> (tempfile::TempDir, Client, tokio::task::JoinHandle<Vec<String>>) {
+    async fn play(
+        answers: Vec<String>,
+    ) -> (
+        tempfile::TempDir,
+        Client,
+        tokio::task::JoinHandle<Vec<String>>,
+    ) {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("api.sock");
         let listener = UnixListener::bind(&path).unwrap();
@@ -226,7 +273,14 @@ mod tests {
                 while !request.ends_with(b"\r\n\r\n") {
                     request.push(stream.read_u8().await.unwrap());
                 }
-                asked.push(String::from_utf8(request).unwrap().lines().next().unwrap().to_owned());
+                asked.push(
+                    String::from_utf8(request)
+                        .unwrap()
+                        .lines()
+                        .next()
+                        .unwrap()
+                        .to_owned(),
+                );
                 stream.write_all(answer.as_bytes()).await.unwrap();
             }
             asked
@@ -235,19 +289,29 @@ mod tests {
     }
 
     fn http(status: &str, body: &str) -> String {
-        format!("HTTP/1.1 {status}\r\nx-fairway-version: 7\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+        format!(
+            "HTTP/1.1 {status}\r\nx-fairway-version: 7\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        )
     }
 
     #[tokio::test]
     async fn an_answer_has_its_document_and_its_version() {
-        let (_directory, client, server) = play(vec![http("200 OK", "{\"a\":1}"), http("200 OK", "{}")]).await;
+        let (_directory, client, server) =
+            play(vec![http("200 OK", "{\"a\":1}"), http("200 OK", "{}")]).await;
         let answer = client.fetch("/v1/peers").await.unwrap();
         assert_eq!(answer.document, serde_json::json!({"a": 1}));
         assert_eq!(answer.version.as_deref(), Some("7"));
-        client.changed("/v1/routes?kind=available", "7").await.unwrap();
+        client
+            .changed("/v1/routes?kind=available", "7")
+            .await
+            .unwrap();
         assert_eq!(
             server.await.unwrap(),
-            ["GET /v1/peers HTTP/1.1", "GET /v1/routes?kind=available&after=7 HTTP/1.1"]
+            [
+                "GET /v1/peers HTTP/1.1",
+                "GET /v1/routes?kind=available&after=7 HTTP/1.1"
+            ]
         );
     }
 
@@ -265,19 +329,39 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_that_is_no_document_is_a_failure() {
-        for answer in ["garbage\r\n\r\n".to_owned(), http("200 OK", "no json"), http("404 Not Found", "no such path")] {
+        for answer in [
+            "garbage\r\n\r\n".to_owned(),
+            http("200 OK", "no json"),
+            http("404 Not Found", "no such path"),
+        ] {
             let (_directory, client, _server) = play(vec![answer.clone()]).await;
-            assert_eq!(client.fetch("/v1/peers").await.unwrap_err().exit_code(), 3, "{answer}");
+            assert_eq!(
+                client.fetch("/v1/peers").await.unwrap_err().exit_code(),
+                3,
+                "{answer}"
+            );
         }
     }
 
     #[test]
     fn an_address_is_a_path_or_an_address_with_port() {
-        assert_eq!(parse("/run/x.sock"), Ok(Address::Unix("/run/x.sock".into())));
+        assert_eq!(
+            parse("/run/x.sock"),
+            Ok(Address::Unix("/run/x.sock".into()))
+        );
         assert_eq!(parse("./x.sock"), Ok(Address::Unix("./x.sock".into())));
-        assert_eq!(parse("127.0.0.1:99"), Ok(Address::Tcp("127.0.0.1:99".parse().unwrap())));
-        assert_eq!(parse("[::1]:99"), Ok(Address::Tcp("[::1]:99".parse().unwrap())));
-        assert_eq!(parse("localhost:99"), Ok(Address::Tcp("127.0.0.1:99".parse().unwrap())));
+        assert_eq!(
+            parse("127.0.0.1:99"),
+            Ok(Address::Tcp("127.0.0.1:99".parse().unwrap()))
+        );
+        assert_eq!(
+            parse("[::1]:99"),
+            Ok(Address::Tcp("[::1]:99".parse().unwrap()))
+        );
+        assert_eq!(
+            parse("localhost:99"),
+            Ok(Address::Tcp("127.0.0.1:99".parse().unwrap()))
+        );
         assert_eq!(parse("nowhere").unwrap_err().exit_code(), 2);
     }
 
@@ -285,7 +369,10 @@ mod tests {
     fn the_runtime_directory_is_only_used_where_its_socket_exists() {
         let directory = tempfile::tempdir().unwrap();
         let home = directory.path().to_path_buf();
-        assert_eq!(default_address(Some(home.clone())), Address::Unix(DEFAULT_SOCKET.into()));
+        assert_eq!(
+            default_address(Some(home.clone())),
+            Address::Unix(DEFAULT_SOCKET.into())
+        );
         assert_eq!(default_address(None), Address::Unix(DEFAULT_SOCKET.into()));
     }
 }

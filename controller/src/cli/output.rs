@@ -23,12 +23,19 @@ pub(crate) struct Table {
 impl Table {
     /// A table with this head.
     pub(crate) fn new(head: &[&str]) -> Self {
-        Self { rows: vec![head.iter().map(|&cell| cell.to_owned()).collect()] }
+        Self {
+            rows: vec![head.iter().map(|&cell| cell.to_owned()).collect()],
+        }
     }
 
     /// Adds a row. Whatever its cells hold, they cannot steer a terminal.
     pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = impl AsRef<str>>) {
-        self.rows.push(cells.into_iter().map(|cell| printable(cell.as_ref())).collect());
+        self.rows.push(
+            cells
+                .into_iter()
+                .map(|cell| printable(cell.as_ref()))
+                .collect(),
+        );
     }
 
     /// Whether there is nothing below the head.
@@ -61,7 +68,11 @@ impl fmt::Display for Table {
 pub(crate) fn printable(text: &str) -> String {
     let mut printed = String::with_capacity(text.len());
     for character in text.chars() {
-        if steers(character) { printed.extend(character.escape_unicode()) } else { printed.push(character) }
+        if steers(character) {
+            printed.extend(character.escape_unicode())
+        } else {
+            printed.push(character)
+        }
     }
     printed
 }
@@ -74,7 +85,8 @@ fn steers(character: char) -> bool {
 
 /// A duration as Go prints it, rounded to seconds: `0s`, `33m26s`, `1h0m5s`.
 pub(crate) fn go_duration(nanoseconds: u64) -> String {
-    let seconds = nanoseconds / 1_000_000_000 + u64::from(nanoseconds % 1_000_000_000 >= 500_000_000);
+    let seconds =
+        nanoseconds / 1_000_000_000 + u64::from(nanoseconds % 1_000_000_000 >= 500_000_000);
     let (hours, minutes, rest) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     match (hours, minutes) {
         (0, 0) => format!("{rest}s"),
@@ -100,7 +112,10 @@ pub(crate) fn age(age: Duration) -> String {
 pub(crate) fn json(document: &Value) -> String {
     let mut octets = vec![];
     let form = serde_json::ser::PrettyFormatter::with_indent(b" ");
-    let written = document.serialize(&mut serde_json::Serializer::with_formatter(&mut octets, form));
+    let written = document.serialize(&mut serde_json::Serializer::with_formatter(
+        &mut octets,
+        form,
+    ));
     let text = match written {
         Ok(()) => String::from_utf8_lossy(&octets).into_owned(),
         // A document made of plain values cannot fail; should it ever, the compact form says the same.
@@ -124,9 +139,16 @@ pub(crate) fn json(document: &Value) -> String {
 /// # Errors
 /// The document has no YAML form; none is known that has not.
 pub(crate) fn yaml(document: &Value) -> Result<String, Failure> {
-    let text = serde_saphyr::to_string(document)
-        .map_err(|error| Failure::Wrong(format!("the answer cannot be written as YAML ({error}); use -o json")))?;
-    Ok(if text.ends_with('\n') { text } else { text + "\n" })
+    let text = serde_saphyr::to_string(document).map_err(|error| {
+        Failure::Wrong(format!(
+            "the answer cannot be written as YAML ({error}); use -o json"
+        ))
+    })?;
+    Ok(if text.ends_with('\n') {
+        text
+    } else {
+        text + "\n"
+    })
 }
 
 /// Whether whoever reads our output still does.
@@ -148,13 +170,19 @@ pub(crate) fn print(text: &str) -> Result<Reader, Failure> {
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Ok(()) => Ok(Reader::Present),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Reader::Gone),
-        Err(error) => Err(Failure::Unreachable(format!("cannot write to standard output: {error}"))),
+        Err(error) => Err(Failure::Unreachable(format!(
+            "cannot write to standard output: {error}"
+        ))),
     }
 }
 
 /// Writes one line to standard error; where that is impossible there is nobody to tell.
 pub(crate) fn complain(text: &str) {
-    let _ = writeln!(io::stderr().lock(), "fairway: {}", printable(&text.replace(['\n', '\r'], " ")));
+    let _ = writeln!(
+        io::stderr().lock(),
+        "fairway: {}",
+        printable(&text.replace(['\n', '\r'], " "))
+    );
 }
 
 #[cfg(test)]
@@ -181,7 +209,10 @@ mod tests {
     fn a_cell_cannot_steer_the_terminal_or_forge_a_row() {
         let mut table = Table::new(&["Name"]);
         table.row(["a\u{1b}[2Jb\nc\u{9b}1m\u{202e}"]);
-        assert_eq!(table.to_string(), "Name\na\\u{1b}[2Jb\\u{a}c\\u{9b}1m\\u{202e}\n");
+        assert_eq!(
+            table.to_string(),
+            "Name\na\\u{1b}[2Jb\\u{a}c\\u{9b}1m\\u{202e}\n"
+        );
     }
 
     #[test]
@@ -201,9 +232,13 @@ mod tests {
 
     #[test]
     fn ages_get_coarser_as_they_grow() {
-        for (seconds, text) in
-            [(7, "7s"), (67, "1m7s"), (3_700, "1h1m"), (90_000, "1d1h"), (90_000 * 20, "20d")]
-        {
+        for (seconds, text) in [
+            (7, "7s"),
+            (67, "1m7s"),
+            (3_700, "1h1m"),
+            (90_000, "1d1h"),
+            (90_000 * 20, "20d"),
+        ] {
             assert_eq!(age(Duration::from_secs(seconds)), text);
         }
     }
@@ -226,7 +261,12 @@ mod tests {
             "text": "a\u{1b}[2J\u{9b}b", "number": 5, "lines": "a\nb\n", "empty": [], "nothing": {}
         });
         let text = yaml(&document).unwrap();
-        assert!(!text.chars().any(|character| character != '\n' && character.is_control()), "{text:?}");
+        assert!(
+            !text
+                .chars()
+                .any(|character| character != '\n' && character.is_control()),
+            "{text:?}"
+        );
         let back: Value = serde_saphyr::from_str(&text).unwrap();
         assert_eq!(back, document, "{text}");
     }

@@ -10,8 +10,17 @@ use super::output::{Table, go_duration};
 use super::show::{Drawn, Subject, misshapen, show};
 use super::{Failure, Outcome};
 
-const HEAD: [&str; 9] =
-    ["Node", "Local AS", "Peer AS", "Peer Address", "Session State", "Uptime", "Family", "Received", "Advertised"];
+const HEAD: [&str; 9] = [
+    "Node",
+    "Local AS",
+    "Peer AS",
+    "Peer Address",
+    "Session State",
+    "Uptime",
+    "Family",
+    "Received",
+    "Advertised",
+];
 
 /// Shows the peers.
 ///
@@ -34,8 +43,8 @@ impl Subject for Peers {
     }
 
     fn draw(&self, document: &Value, _now: Timestamp) -> Result<Drawn, Failure> {
-        let nodes: PeersByNode =
-            serde::Deserialize::deserialize(document).map_err(|error| misshapen("its peers", &error))?;
+        let nodes: PeersByNode = serde::Deserialize::deserialize(document)
+            .map_err(|error| misshapen("its peers", &error))?;
         Ok(draw(&nodes))
     }
 }
@@ -46,7 +55,13 @@ pub(crate) fn draw(nodes: &PeersByNode) -> Drawn {
     let mut notes = vec![];
     for (node, peers) in nodes {
         let mut peers: Vec<&Peer> = peers.iter().collect();
-        peers.sort_by(|a, b| (a.local_asn, &a.peer_address, a.peer_port).cmp(&(b.local_asn, &b.peer_address, b.peer_port)));
+        peers.sort_by(|a, b| {
+            (a.local_asn, &a.peer_address, a.peer_port).cmp(&(
+                b.local_asn,
+                &b.peer_address,
+                b.peer_port,
+            ))
+        });
         for (position, peer) in peers.into_iter().enumerate() {
             rows(&mut table, if position == 0 { node } else { "" }, peer);
             notes.extend(note(node, peer));
@@ -58,7 +73,10 @@ pub(crate) fn draw(nodes: &PeersByNode) -> Drawn {
                 .to_owned(),
         );
     }
-    Drawn { text: table.to_string(), notes }
+    Drawn {
+        text: table.to_string(),
+        notes,
+    }
 }
 
 fn rows(table: &mut Table, node: &str, peer: &Peer) {
@@ -73,16 +91,31 @@ fn rows(table: &mut Table, node: &str, peer: &Peer) {
     if peer.families.is_empty() {
         table.row(&left);
     }
-    for PeerFamily { afi, safi, received, advertised, .. } in &peer.families {
-        let right = [format!("{afi}/{safi}"), received.to_string(), advertised.to_string()];
+    for PeerFamily {
+        afi,
+        safi,
+        received,
+        advertised,
+        ..
+    } in &peer.families
+    {
+        let right = [
+            format!("{afi}/{safi}"),
+            received.to_string(),
+            advertised.to_string(),
+        ];
         table.row(left.iter().chain(&right));
         left = Default::default();
     }
 }
 
 fn note(node: &str, peer: &Peer) -> Option<String> {
-    (peer.session_state != "established" && !peer.last_error.is_empty())
-        .then(|| format!("{node}: peer {} (AS {}): {}", peer.peer_address, peer.peer_asn, peer.last_error))
+    (peer.session_state != "established" && !peer.last_error.is_empty()).then(|| {
+        format!(
+            "{node}: peer {} (AS {}): {}",
+            peer.peer_address, peer.peer_asn, peer.last_error
+        )
+    })
 }
 
 #[cfg(test)]
@@ -95,7 +128,11 @@ mod tests {
             peer_asn: 64513,
             peer_address: address.to_owned(),
             session_state: state.to_owned(),
-            uptime_nanoseconds: if state == "established" { 2_006_000_000_000 } else { 0 },
+            uptime_nanoseconds: if state == "established" {
+                2_006_000_000_000
+            } else {
+                0
+            },
             families: families
                 .iter()
                 .map(|&(afi, received, advertised)| PeerFamily {
@@ -113,12 +150,19 @@ mod tests {
     #[test]
     fn the_table_has_ciliums_columns_and_continuation_rows() {
         let nodes = PeersByNode::from([
-            ("k3s2".to_owned(), vec![peer("192.168.10.1", "active", &[("ipv4", 0, 0)])]),
+            (
+                "k3s2".to_owned(),
+                vec![peer("192.168.10.1", "active", &[("ipv4", 0, 0)])],
+            ),
             (
                 "k3s1".to_owned(),
                 vec![
                     peer("192.168.10.2", "idle", &[]),
-                    peer("192.168.10.1", "established", &[("ipv4", 2, 3), ("ipv6", 0, 0)]),
+                    peer(
+                        "192.168.10.1",
+                        "established",
+                        &[("ipv4", 2, 3), ("ipv6", 0, 0)],
+                    ),
                 ],
             ),
         ]);
@@ -143,7 +187,10 @@ k3s2   64512      64513     192.168.10.1   active          0s       ipv4/unicast
         let mut up = peer("192.168.10.2", "established", &[("ipv4", 0, 0)]);
         up.last_error = "an old story".to_owned();
         let drawn = draw(&PeersByNode::from([("k3s1".to_owned(), vec![down, up])]));
-        assert_eq!(drawn.notes, ["k3s1: peer 192.168.10.1 (AS 64513): Connection refused"]);
+        assert_eq!(
+            drawn.notes,
+            ["k3s1: peer 192.168.10.1 (AS 64513): Connection refused"]
+        );
     }
 
     #[test]

@@ -10,7 +10,17 @@ use super::services::{condition, text};
 use super::show::{Drawn, Subject, show};
 use super::{Failure, Outcome};
 
-const HEAD: [&str; 9] = ["Name", "Blocks", "Disabled", "Conflicting", "Total", "Used", "Available", "Age", "Problem"];
+const HEAD: [&str; 9] = [
+    "Name",
+    "Blocks",
+    "Disabled",
+    "Conflicting",
+    "Total",
+    "Used",
+    "Available",
+    "Age",
+    "Problem",
+];
 /// Conditions that mean trouble while they are True.
 const TROUBLES: [&str; 2] = ["cilium.io/PoolConflict", "fairway.dev/Invalid"];
 
@@ -35,7 +45,10 @@ impl Subject for Pools {
     }
 
     fn draw(&self, document: &Value, now: Timestamp) -> Result<Drawn, Failure> {
-        let items = document["items"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let items = document["items"]
+            .as_array()
+            .map(Vec::as_slice)
+            .unwrap_or_default();
         let mut rows: Vec<[String; 9]> = items.iter().map(|pool| row(pool, now)).collect();
         rows.sort();
         let mut table = Table::new(&HEAD);
@@ -47,20 +60,30 @@ impl Subject for Pools {
         } else {
             vec![]
         };
-        Ok(Drawn { text: table.to_string(), notes })
+        Ok(Drawn {
+            text: table.to_string(),
+            notes,
+        })
     }
 }
 
 fn row(pool: &Value, now: Timestamp) -> [String; 9] {
     let number = |kind: &str| {
-        let message = condition(pool, kind).map(|condition| text(&condition["message"])).unwrap_or_default();
+        let message = condition(pool, kind)
+            .map(|condition| text(&condition["message"]))
+            .unwrap_or_default();
         if message.is_empty() { "-" } else { message }.to_owned()
     };
-    let conflict = condition(pool, TROUBLES[0]).map(|condition| text(&condition["status"])).unwrap_or_default();
+    let conflict = condition(pool, TROUBLES[0])
+        .map(|condition| text(&condition["status"]))
+        .unwrap_or_default();
     [
         text(&pool["metadata"]["name"]).to_owned(),
         blocks(&pool["spec"]),
-        pool["spec"]["disabled"].as_bool().unwrap_or_default().to_string(),
+        pool["spec"]["disabled"]
+            .as_bool()
+            .unwrap_or_default()
+            .to_string(),
         if conflict.is_empty() { "-" } else { conflict }.to_owned(),
         number("cilium.io/IPsTotal"),
         number("cilium.io/IPsUsed"),
@@ -71,13 +94,22 @@ fn row(pool: &Value, now: Timestamp) -> [String; 9] {
 }
 
 fn blocks(spec: &Value) -> String {
-    let blocks = spec["blocks"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let blocks = spec["blocks"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
     let texts: Vec<String> = blocks
         .iter()
-        .map(|block| match (text(&block["cidr"]), text(&block["start"]), text(&block["stop"])) {
-            ("", start, "") => start.to_owned(),
-            ("", start, stop) => format!("{start}-{stop}"),
-            (cidr, _, _) => cidr.to_owned(),
+        .map(|block| {
+            match (
+                text(&block["cidr"]),
+                text(&block["start"]),
+                text(&block["stop"]),
+            ) {
+                ("", start, "") => start.to_owned(),
+                ("", start, stop) => format!("{start}-{stop}"),
+                (cidr, _, _) => cidr.to_owned(),
+            }
         })
         .collect();
     match texts.as_slice() {
@@ -89,7 +121,9 @@ fn blocks(spec: &Value) -> String {
 
 /// Manifests have no creation time.
 fn pool_age(pool: &Value, now: Timestamp) -> String {
-    let created: Option<Timestamp> = pool["metadata"]["creationTimestamp"].as_str().and_then(|text| text.parse().ok());
+    let created: Option<Timestamp> = pool["metadata"]["creationTimestamp"]
+        .as_str()
+        .and_then(|text| text.parse().ok());
     let since = created.and_then(|created| now.duration_since(created).try_into().ok());
     since.map_or_else(|| "-".to_owned(), age)
 }
@@ -101,7 +135,11 @@ fn troubles(pool: &Value) -> String {
         .filter(|condition| condition["status"] == "True")
         .map(|condition| text(&condition["message"]))
         .collect();
-    if troubles.is_empty() { "-".to_owned() } else { troubles.join("; ") }
+    if troubles.is_empty() {
+        "-".to_owned()
+    } else {
+        troubles.join("; ")
+    }
 }
 
 #[cfg(test)]
@@ -127,7 +165,9 @@ mod tests {
              "status": {"conditions": counted("True")}},
             {"metadata": {"name": "new"}, "spec": {}},
         ]});
-        let drawn = Pools.draw(&list, Timestamp::from_second(3_700).unwrap()).unwrap();
+        let drawn = Pools
+            .draw(&list, Timestamp::from_second(3_700).unwrap())
+            .unwrap();
         assert_eq!(
             drawn.text,
             "\

@@ -14,7 +14,8 @@ use super::show::{Drawn, Subject, misshapen, show};
 use super::{Failure, Outcome};
 
 /// The grammar, for messages.
-const GRAMMAR: &str = "routes [available|advertised] [ipv4|ipv6] [unicast] [vrouter ASN] [peer|neighbor ADDRESS]";
+const GRAMMAR: &str =
+    "routes [available|advertised] [ipv4|ipv6] [unicast] [vrouter ASN] [peer|neighbor ADDRESS]";
 
 /// Shows routes.
 ///
@@ -75,7 +76,9 @@ impl Question {
             None => None,
             Some("unicast") => Some("unicast"),
             Some(word) => {
-                return Err(Failure::Usage(format!("unknown SAFI {word:?}: Fairway announces unicast; {GRAMMAR}")));
+                return Err(Failure::Usage(format!(
+                    "unknown SAFI {word:?}: Fairway announces unicast; {GRAMMAR}"
+                )));
             }
         };
         let mut question = Self {
@@ -101,16 +104,22 @@ impl Question {
             return Err(Failure::Usage(format!("unknown word {word:?}; {GRAMMAR}")));
         }
         let Some(value) = value else {
-            return Err(Failure::Usage(format!("{word} needs a value after it; {GRAMMAR}")));
+            return Err(Failure::Usage(format!(
+                "{word} needs a value after it; {GRAMMAR}"
+            )));
         };
         if word == "vrouter" {
             let asn = value.parse().map_err(|_| {
-                Failure::Usage(format!("bad ASN {value:?} after vrouter: say a number from 0 to 4294967295"))
+                Failure::Usage(format!(
+                    "bad ASN {value:?} after vrouter: say a number from 0 to 4294967295"
+                ))
             })?;
             self.vrouter = Some(asn);
         } else {
             let address = value.parse().map_err(|_| {
-                Failure::Usage(format!("bad peer address {value:?} after {word}: say an IPv4 or IPv6 address"))
+                Failure::Usage(format!(
+                    "bad peer address {value:?} after {word}: say an IPv4 or IPv6 address"
+                ))
             })?;
             self.neighbor = Some(address);
         }
@@ -118,10 +127,20 @@ impl Question {
     }
 
     fn wants(&self, route: &Value) -> bool {
-        let asn = route.get("router-asn").and_then(Value::as_u64).unwrap_or_default();
-        let neighbor = || route.get("neighbor").and_then(Value::as_str).and_then(|text| text.parse::<IpAddr>().ok());
+        let asn = route
+            .get("router-asn")
+            .and_then(Value::as_u64)
+            .unwrap_or_default();
+        let neighbor = || {
+            route
+                .get("neighbor")
+                .and_then(Value::as_str)
+                .and_then(|text| text.parse::<IpAddr>().ok())
+        };
         self.vrouter.is_none_or(|wanted| u64::from(wanted) == asn)
-            && self.neighbor.is_none_or(|wanted| neighbor() == Some(wanted))
+            && self
+                .neighbor
+                .is_none_or(|wanted| neighbor() == Some(wanted))
     }
 }
 
@@ -141,11 +160,20 @@ fn bad_first_word(word: &str) -> Failure {
 
 impl Subject for Question {
     fn path(&self) -> String {
-        format!("/v1/routes?kind={}&afi={}&safi={}", self.kind.word(), self.afi, self.safi)
+        format!(
+            "/v1/routes?kind={}&afi={}&safi={}",
+            self.kind.word(),
+            self.afi,
+            self.safi
+        )
     }
 
     fn select(&self, mut document: Value) -> Result<Value, Failure> {
-        for routes in document.as_object_mut().into_iter().flat_map(|nodes| nodes.values_mut()) {
+        for routes in document
+            .as_object_mut()
+            .into_iter()
+            .flat_map(|nodes| nodes.values_mut())
+        {
             if let Some(routes) = routes.as_array_mut() {
                 routes.retain(|route| self.wants(route));
             }
@@ -154,23 +182,37 @@ impl Subject for Question {
     }
 
     fn draw(&self, document: &Value, _now: Timestamp) -> Result<Drawn, Failure> {
-        let nodes: RoutesByNode =
-            serde::Deserialize::deserialize(document).map_err(|error| misshapen("its routes", &error))?;
-        Ok(Drawn { text: draw(self.kind, &nodes), notes: vec![] })
+        let nodes: RoutesByNode = serde::Deserialize::deserialize(document)
+            .map_err(|error| misshapen("its routes", &error))?;
+        Ok(Drawn {
+            text: draw(self.kind, &nodes),
+            notes: vec![],
+        })
     }
 }
 
 fn draw(kind: Kind, nodes: &RoutesByNode) -> String {
     let head: &[&str] = match kind {
         Kind::Available => &["Node", "VRouter", "Prefix", "NextHop", "Age", "Attrs"],
-        Kind::Advertised => &["Node", "VRouter", "Peer", "Prefix", "NextHop", "Age", "Attrs"],
+        Kind::Advertised => &[
+            "Node", "VRouter", "Peer", "Prefix", "NextHop", "Age", "Attrs",
+        ],
     };
     let mut table = Table::new(head);
     for (node, routes) in nodes {
         let mut routes: Vec<&Route> = routes.iter().collect();
-        routes.sort_by_cached_key(|route| (route.router_asn, route.neighbor.clone(), prefix_key(&route.prefix)));
+        routes.sort_by_cached_key(|route| {
+            (
+                route.router_asn,
+                route.neighbor.clone(),
+                prefix_key(&route.prefix),
+            )
+        });
         let mut name = node.as_str();
-        for (route, path) in routes.into_iter().flat_map(|route| route.paths.iter().map(move |path| (route, path))) {
+        for (route, path) in routes
+            .into_iter()
+            .flat_map(|route| route.paths.iter().map(move |path| (route, path)))
+        {
             table.row(cells(kind, std::mem::take(&mut name), route, path));
         }
     }
@@ -203,7 +245,12 @@ mod tests {
     use super::*;
 
     fn parse(line: &str) -> Result<(Question, bool), Failure> {
-        Question::parse(&line.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+        Question::parse(
+            &line
+                .split_whitespace()
+                .map(str::to_owned)
+                .collect::<Vec<_>>(),
+        )
     }
 
     #[test]
@@ -218,7 +265,11 @@ mod tests {
             ("vrouter 64512", "available ipv4 unicast", true),
         ] {
             let (question, was_defaulted) = parse(line).unwrap();
-            assert_eq!((question.to_string().as_str(), was_defaulted), (shown, defaulted), "{line}");
+            assert_eq!(
+                (question.to_string().as_str(), was_defaulted),
+                (shown, defaulted),
+                "{line}"
+            );
         }
     }
 
@@ -230,10 +281,19 @@ mod tests {
             ("available ipv4 multicast", "unknown SAFI \"multicast\""),
             ("available ipv4 unicast foo", "unknown word \"foo\""),
             ("available ipv4 unicast vrouter x", "bad ASN \"x\""),
-            ("available ipv4 unicast vrouter 4294967296", "bad ASN \"4294967296\""),
-            ("advertised ipv4 unicast peer 192.168.10", "bad peer address \"192.168.10\""),
+            (
+                "available ipv4 unicast vrouter 4294967296",
+                "bad ASN \"4294967296\"",
+            ),
+            (
+                "advertised ipv4 unicast peer 192.168.10",
+                "bad peer address \"192.168.10\"",
+            ),
             ("advertised neighbor", "neighbor needs a value"),
-            ("available peer 192.168.10.1", "peer goes with advertised only"),
+            (
+                "available peer 192.168.10.1",
+                "peer goes with advertised only",
+            ),
         ] {
             let failure = parse(line).unwrap_err();
             assert_eq!(failure.exit_code(), 2, "{line}");
@@ -251,12 +311,18 @@ mod tests {
         let chosen = |line: &str| {
             let selected = parse(line).unwrap().0.select(document.clone()).unwrap();
             let routes = selected["k3s1"].as_array().unwrap().clone();
-            routes.iter().map(|route| route["prefix"].as_str().unwrap().to_owned()).collect::<String>()
+            routes
+                .iter()
+                .map(|route| route["prefix"].as_str().unwrap().to_owned())
+                .collect::<String>()
         };
         assert_eq!(chosen("advertised"), "abc");
         assert_eq!(chosen("advertised vrouter 64512"), "ab");
         assert_eq!(chosen("advertised peer fd00:0::1"), "b");
-        assert_eq!(chosen("advertised ipv4 unicast vrouter 64512 neighbor 192.168.10.1"), "a");
+        assert_eq!(
+            chosen("advertised ipv4 unicast vrouter 64512 neighbor 192.168.10.1"),
+            "a"
+        );
     }
 
     #[test]
@@ -267,7 +333,10 @@ mod tests {
             paths: vec![Path::default()],
             ..Route::default()
         };
-        let nodes = RoutesByNode::from([("k3s1".to_owned(), vec![route("10.0.0.10/32"), route("10.0.0.9/32")])]);
+        let nodes = RoutesByNode::from([(
+            "k3s1".to_owned(),
+            vec![route("10.0.0.10/32"), route("10.0.0.9/32")],
+        )]);
         assert_eq!(
             draw(Kind::Available, &nodes),
             "\

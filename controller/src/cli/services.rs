@@ -11,7 +11,15 @@ use super::{Failure, Outcome};
 
 /// The condition that LB-IPAM writes.
 const SATISFIED: &str = "cilium.io/IPAMRequestSatisfied";
-const HEAD: [&str; 7] = ["Namespace", "Name", "Class", "Policy", "Addresses", "Satisfied", "Reason"];
+const HEAD: [&str; 7] = [
+    "Namespace",
+    "Name",
+    "Class",
+    "Policy",
+    "Addresses",
+    "Satisfied",
+    "Reason",
+];
 
 /// Shows the Services.
 ///
@@ -34,15 +42,32 @@ impl Subject for Services {
     }
 
     fn draw(&self, document: &Value, _now: Timestamp) -> Result<Drawn, Failure> {
-        let items = document["items"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let mut rows: Vec<[String; 7]> = items.iter().filter(|item| text(&item["spec"]["type"]) == "LoadBalancer").map(row).collect();
+        let items = document["items"]
+            .as_array()
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        let mut rows: Vec<[String; 7]> = items
+            .iter()
+            .filter(|item| text(&item["spec"]["type"]) == "LoadBalancer")
+            .map(row)
+            .collect();
         rows.sort();
         let mut table = Table::new(&HEAD);
         for cells in &rows {
             table.row(cells);
         }
-        let notes = if rows.is_empty() { vec![format!("none of the {} Services is of type LoadBalancer", items.len())] } else { vec![] };
-        Ok(Drawn { text: table.to_string(), notes })
+        let notes = if rows.is_empty() {
+            vec![format!(
+                "none of the {} Services is of type LoadBalancer",
+                items.len()
+            )]
+        } else {
+            vec![]
+        };
+        Ok(Drawn {
+            text: table.to_string(),
+            notes,
+        })
     }
 }
 
@@ -51,10 +76,16 @@ fn row(service: &Value) -> [String; 7] {
     let class = text(&spec["loadBalancerClass"]);
     let (satisfied, reason) = judgement(service, class);
     [
-        metadata["namespace"].as_str().unwrap_or("default").to_owned(),
+        metadata["namespace"]
+            .as_str()
+            .unwrap_or("default")
+            .to_owned(),
         text(&metadata["name"]).to_owned(),
         if class.is_empty() { "-" } else { class }.to_owned(),
-        spec["externalTrafficPolicy"].as_str().unwrap_or("Cluster").to_owned(),
+        spec["externalTrafficPolicy"]
+            .as_str()
+            .unwrap_or("Cluster")
+            .to_owned(),
         addresses(service),
         satisfied,
         reason,
@@ -62,17 +93,30 @@ fn row(service: &Value) -> [String; 7] {
 }
 
 fn addresses(service: &Value) -> String {
-    let entries = service["status"]["loadBalancer"]["ingress"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let addresses: Vec<&str> =
-        entries.iter().filter_map(|entry| entry["ip"].as_str().or_else(|| entry["hostname"].as_str())).collect();
-    if addresses.is_empty() { "<none>".to_owned() } else { addresses.join(",") }
+    let entries = service["status"]["loadBalancer"]["ingress"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    let addresses: Vec<&str> = entries
+        .iter()
+        .filter_map(|entry| entry["ip"].as_str().or_else(|| entry["hostname"].as_str()))
+        .collect();
+    if addresses.is_empty() {
+        "<none>".to_owned()
+    } else {
+        addresses.join(",")
+    }
 }
 
 /// True or False with the reason; where nobody has judged, why that may be.
 fn judgement(service: &Value, class: &str) -> (String, String) {
     if let Some(condition) = condition(service, SATISFIED) {
         let (reason, message) = (text(&condition["reason"]), text(&condition["message"]));
-        let whole = if message.is_empty() { reason.to_owned() } else { format!("{reason}: {message}") };
+        let whole = if message.is_empty() {
+            reason.to_owned()
+        } else {
+            format!("{reason}: {message}")
+        };
         return (text(&condition["status"]).to_owned(), whole);
     }
     let guess = if class.is_empty() || class.starts_with("io.cilium/") {
@@ -85,7 +129,10 @@ fn judgement(service: &Value, class: &str) -> (String, String) {
 
 /// The condition of this type in an object's status.
 pub(crate) fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
-    object["status"]["conditions"].as_array()?.iter().find(|condition| condition["type"] == kind)
+    object["status"]["conditions"]
+        .as_array()?
+        .iter()
+        .find(|condition| condition["type"] == kind)
 }
 
 /// The text, or none.
@@ -126,7 +173,12 @@ z           other     tailscale   Cluster   <none>                   -          
 
     #[test]
     fn a_list_without_load_balancers_says_so() {
-        let drawn = Services.draw(&json!({"items": [{"spec": {}}]}), Timestamp::UNIX_EPOCH).unwrap();
-        assert_eq!(drawn.notes, ["none of the 1 Services is of type LoadBalancer"]);
+        let drawn = Services
+            .draw(&json!({"items": [{"spec": {}}]}), Timestamp::UNIX_EPOCH)
+            .unwrap();
+        assert_eq!(
+            drawn.notes,
+            ["none of the 1 Services is of type LoadBalancer"]
+        );
     }
 }

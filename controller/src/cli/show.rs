@@ -66,14 +66,24 @@ fn form(format: OutputFormat, subject: &impl Subject, document: Value) -> Result
     let selected = subject.select(document)?;
     match format {
         OutputFormat::Table => subject.draw(&selected, Timestamp::now()),
-        OutputFormat::Json => Ok(Drawn { text: output::json(&selected), notes: vec![] }),
-        OutputFormat::Yaml => Ok(Drawn { text: output::yaml(&selected)?, notes: vec![] }),
+        OutputFormat::Json => Ok(Drawn {
+            text: output::json(&selected),
+            notes: vec![],
+        }),
+        OutputFormat::Yaml => Ok(Drawn {
+            text: output::yaml(&selected)?,
+            notes: vec![],
+        }),
     }
 }
 
 fn present(drawn: &Drawn, watch: bool, terminal: bool, first: bool) -> Result<Reader, Failure> {
     if watch && terminal {
-        let notes: String = drawn.notes.iter().map(|note| format!("{}\n", output::printable(note))).collect();
+        let notes: String = drawn
+            .notes
+            .iter()
+            .map(|note| format!("{}\n", output::printable(note)))
+            .collect();
         return output::print(&format!("{CLEAR}{}{notes}", drawn.text));
     }
     // Watched into a pipe or a file: one block after the other, a blank line between them.
@@ -126,5 +136,7 @@ async fn next(
 
 /// The failure for an answer of an unexpected shape.
 pub(crate) fn misshapen(what: &str, error: &serde_json::Error) -> Failure {
-    Failure::Unreachable(format!("what fairway says about {what} is not understood ({error}); is it of another version?"))
+    Failure::Unreachable(format!(
+        "what fairway says about {what} is not understood ({error}); is it of another version?"
+    ))
 }

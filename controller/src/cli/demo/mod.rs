@@ -5,6 +5,7 @@
 
 mod narrator;
 mod network;
+mod place;
 mod process;
 mod router;
 mod story;
@@ -19,6 +20,7 @@ use crate::args::DemoArgs;
 
 use self::narrator::Narrator;
 use self::network::Network;
+use self::place::Place;
 use super::{Failure, Outcome};
 
 /// Plays the story; without `--once` the network then stays up to be tried, until Ctrl-C.
@@ -26,6 +28,7 @@ use super::{Failure, Outcome};
 /// # Errors
 /// Something in the story did not come true, or a part (a router's program, a free port) is missing.
 pub async fn run(args: DemoArgs) -> Outcome {
+    let place = Place::choose(args.router)?;
     let interrupted = interruption()?;
     tokio::pin!(interrupted);
     let narrator = Narrator::new(args.once);
@@ -33,7 +36,7 @@ pub async fn run(args: DemoArgs) -> Outcome {
     tokio::select! {
         biased;
         name = &mut interrupted => Err(Failure::Wrong(format!("the demo was stopped by {name}; everything it started is gone"))),
-        played = play(&args, narrator) => {
+        played = play(&args, place, narrator) => {
             let Some((network, narrator)) = played? else { return Ok(()) };
             if !args.once {
                 narrator.stay(&network)?;
@@ -46,8 +49,12 @@ pub async fn run(args: DemoArgs) -> Outcome {
 }
 
 /// `None` where nobody listens to the story any more.
-async fn play(args: &DemoArgs, mut narrator: Narrator) -> Result<Option<(Network, Narrator)>, Failure> {
-    let mut network = Network::lay_out(args.router).await?;
+async fn play(
+    args: &DemoArgs,
+    place: Place,
+    mut narrator: Narrator,
+) -> Result<Option<(Network, Narrator)>, Failure> {
+    let mut network = Network::lay_out(args.router, place).await?;
     match story::tell(&mut network, &mut narrator).await {
         Ok(()) => Ok(Some((network, narrator))),
         Err(story::Ended::NobodyListens) => Ok(None),
@@ -60,7 +67,10 @@ async fn play(args: &DemoArgs, mut narrator: Narrator) -> Result<Option<(Network
 
 /// Waits for one of the signals by which people and supervisors end a program, and names it.
 fn interruption() -> Result<impl Future<Output = &'static str>, Failure> {
-    let listen = |kind| signal(kind).map_err(|error| Failure::Unreachable(format!("cannot listen for signals: {error}")));
+    let listen = |kind| {
+        signal(kind)
+            .map_err(|error| Failure::Unreachable(format!("cannot listen for signals: {error}")))
+    };
     let mut interrupt = listen(SignalKind::interrupt())?;
     let mut terminate = listen(SignalKind::terminate())?;
     let mut hang_up = listen(SignalKind::hangup())?;
@@ -80,7 +90,11 @@ const LOOK_AGAIN: Duration = Duration::from_millis(5);
 ///
 /// # Errors
 /// It did not come; `what` says what was waited for, and the last look adds what was seen instead.
-async fn eventually<T, F>(limit: Duration, what: &str, mut look: impl FnMut() -> F) -> Result<T, Failure>
+async fn eventually<T, F>(
+    limit: Duration,
+    what: &str,
+    mut look: impl FnMut() -> F,
+) -> Result<T, Failure>
 where
     F: Future<Output = Result<T, String>>,
 {
@@ -95,5 +109,10 @@ where
         }
     };
     let found = tokio::time::timeout(limit, looking).await;
-    found.map_err(|_| Failure::Wrong(format!("{what} did not come within {} s: {seen}", limit.as_secs())))
+    found.map_err(|_| {
+        Failure::Wrong(format!(
+            "{what} did not come within {} s: {seen}",
+            limit.as_secs()
+        ))
+    })
 }

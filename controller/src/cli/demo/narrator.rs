@@ -26,7 +26,11 @@ impl Narrator {
     /// Pauses between chapters only for a reader at a terminal, and not where the story is to be over soon (`once`).
     pub(super) fn new(once: bool) -> Self {
         let terminal = std::io::stdout().is_terminal();
-        Self { bold: terminal, pause: (terminal && !once).then_some(PAUSE), chapter: 0 }
+        Self {
+            bold: terminal,
+            pause: (terminal && !once).then_some(PAUSE),
+            chapter: 0,
+        }
     }
 
     /// The first line of all.
@@ -40,12 +44,20 @@ impl Narrator {
             sleep(pause).await;
         }
         self.chapter += 1;
-        self.write(&format!("\n{}\n", self.strong(&format!("{}. {text}", self.chapter))))
+        self.write(&format!(
+            "\n{}\n",
+            self.strong(&format!("{}. {text}", self.chapter))
+        ))
     }
 
     /// Sentences, one line each.
     pub(super) fn say(&self, lines: &[String]) -> Result<(), Ended> {
-        self.write(&lines.iter().map(|line| format!("   {line}\n")).collect::<String>())
+        self.write(
+            &lines
+                .iter()
+                .map(|line| format!("   {line}\n"))
+                .collect::<String>(),
+        )
     }
 
     /// Something to look at.
@@ -56,7 +68,9 @@ impl Narrator {
 
     /// What can be tried while the network stays up.
     pub(super) fn stay(&self, network: &Network) -> Result<(), Failure> {
-        let Some(node) = network.nodes.first() else { return Ok(()) };
+        let Some(node) = network.nodes.first() else {
+            return Ok(());
+        };
         let program = program();
         let api = node.socket.display();
         let mut lines = vec![
@@ -65,7 +79,12 @@ impl Narrator {
             format!("{program} services -w --api {api}"),
             format!("{program} pools -o yaml --api {api}"),
         ];
-        lines.extend(network.router.try_this());
+        lines.extend(
+            network
+                .router
+                .try_this()
+                .map(|command| network.place.enter() + &command),
+        );
         let lines: String = lines.iter().map(|line| format!("   {line}\n")).collect();
         let text = format!(
             "\n{}\n{lines}   Edit the manifests in {} and watch what follows; the log of each node is beside them.\n   \
@@ -79,7 +98,12 @@ impl Narrator {
 
     /// What the processes said last, after something did not come true.
     pub(super) fn confess(&self, network: &Network) {
-        for (name, log) in network.nodes.iter().map(|node| (node.name, &node.log)).chain(network.router.log()) {
+        for (name, log) in network
+            .nodes
+            .iter()
+            .map(|node| (node.name, &node.log))
+            .chain(network.router.log())
+        {
             for line in process::tail(log) {
                 output::complain(&format!("[{name}] {line}"));
             }
@@ -87,7 +111,11 @@ impl Narrator {
     }
 
     fn strong(&self, text: &str) -> String {
-        if self.bold { format!("\u{1b}[1m{text}\u{1b}[0m") } else { text.to_owned() }
+        if self.bold {
+            format!("\u{1b}[1m{text}\u{1b}[0m")
+        } else {
+            text.to_owned()
+        }
     }
 
     fn write(&self, text: &str) -> Result<(), Ended> {
@@ -100,5 +128,7 @@ impl Narrator {
 
 /// How this program was called, so that what is printed can be pasted.
 fn program() -> String {
-    std::env::args().next().unwrap_or_else(|| "fairway".to_owned())
+    std::env::args()
+        .next()
+        .unwrap_or_else(|| "fairway".to_owned())
 }

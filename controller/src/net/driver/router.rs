@@ -19,7 +19,10 @@ pub(super) enum Role {
 }
 
 /// A router without peers, as [`super::instance`] otherwise. `fairway demo` plays one.
-pub fn router(identity: Identity, context: Context) -> (InstanceHandle, impl Future<Output = ()> + Send + 'static) {
+pub fn router(
+    identity: Identity,
+    context: Context,
+) -> (InstanceHandle, impl Future<Output = ()> + Send + 'static) {
     let (commands, received) = mpsc::channel(COMMANDS);
     let mut driver = Driver::new(identity, context);
     driver.role = Role::Router;
@@ -38,6 +41,10 @@ impl Role {
 
 impl Driver {
     pub(super) fn table(&self, family: Family) -> Vec<Route> {
-        self.speaker.loc_rib(family).into_iter().flat_map(|best| self.speaker.candidates(best.prefix)).collect()
+        self.speaker
+            .loc_rib(family)
+            .into_iter()
+            .flat_map(|best| self.speaker.candidates(best.prefix))
+            .collect()
     }
 }

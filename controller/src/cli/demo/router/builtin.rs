@@ -31,33 +31,58 @@ pub(super) struct Builtin {
 
 impl Builtin {
     pub(super) async fn start(setting: Setting<'_>) -> Result<Self, Failure> {
-        let router_id = RouterId::new(ROUTER_ID).ok_or_else(|| Failure::Wrong("no router id".to_owned()))?;
+        let router_id =
+            RouterId::new(ROUTER_ID).ok_or_else(|| Failure::Wrong("no router id".to_owned()))?;
         let identity = Identity {
             local_asn: Asn(ROUTER_ASN),
             router_id,
             listen_port: Some(setting.address.port()),
             bind_address: Some(setting.address.ip()),
         };
-        let context =
-            Context { name: "router".to_owned(), node: "router".to_owned(), seed: 1, changes: Changes::default() };
+        let context = Context {
+            name: "router".to_owned(),
+            node: "router".to_owned(),
+            seed: 1,
+            changes: Changes::default(),
+        };
         let (handle, driver) = driver::router(identity, context);
         let task = tokio::spawn(driver);
-        let peers = setting.nodes.iter().map(|&(name, address)| Change::SetPeer { name: name.to_owned(), plan: peer(address) });
+        let peers = setting
+            .nodes
+            .iter()
+            .map(|&(name, address)| Change::SetPeer {
+                name: name.to_owned(),
+                plan: peer(address),
+            });
         let known = handle.change(peers.collect()).await;
-        known.map_err(|gone| Failure::Wrong(format!("the built-in router did not start: {gone}")))?;
+        known
+            .map_err(|gone| Failure::Wrong(format!("the built-in router did not start: {gone}")))?;
         Ok(Self { handle, task })
     }
 
     pub(super) async fn ways(&self) -> Result<Ways, String> {
         let mut ways = Ways::new();
         for family in [Family::IPV4_UNICAST, Family::IPV6_UNICAST] {
-            for route in self.handle.table(family).await.map_err(|gone| gone.to_string())? {
+            for route in self
+                .handle
+                .table(family)
+                .await
+                .map_err(|gone| gone.to_string())?
+            {
                 let next_hop = match route.next_hop {
                     Some(NextHop::V4(address)) => IpAddr::V4(address),
-                    Some(NextHop::V6(address) | NextHop::V6LinkLocal { global: address, .. }) => IpAddr::V6(address),
+                    Some(
+                        NextHop::V6(address)
+                        | NextHop::V6LinkLocal {
+                            global: address, ..
+                        },
+                    ) => IpAddr::V6(address),
                     other => return Err(format!("{} has the next hop {other:?}", route.prefix)),
                 };
-                let way = Way { next_hop, as_path: route.attributes.as_path.to_string() };
+                let way = Way {
+                    next_hop,
+                    as_path: route.attributes.as_path.to_string(),
+                };
                 ways.entry(route.prefix.net()).or_default().push(way);
             }
         }

@@ -30,7 +30,11 @@ pub(super) struct Frr {
 
 impl Frr {
     pub(super) fn start(setting: Setting<'_>) -> Result<Self, Failure> {
-        let missing = |program: &str| Failure::Unreachable(format!("--router frr needs {program}: install the package frr"));
+        let missing = |program: &str| {
+            Failure::Unreachable(format!(
+                "--router frr needs {program}: install the package frr"
+            ))
+        };
         let bgpd = find("bgpd", &DAEMON_DIRECTORIES).ok_or_else(|| missing("bgpd"))?;
         let vtysh = find("vtysh", &["/usr/bin", "/usr/sbin"]).ok_or_else(|| missing("vtysh"))?;
         let directory = setting.directory.join("frr");
@@ -60,17 +64,31 @@ impl Frr {
             &"stdout",
         ]);
         let process = Process::start(&bgpd, &arguments, &log)?;
-        Ok(Self { process, log, vtysh, directory })
+        Ok(Self {
+            process,
+            log,
+            vtysh,
+            directory,
+        })
     }
 
     pub(super) async fn ways(&self) -> Result<Ways, String> {
         let mut command = Command::new(&self.vtysh);
-        command.arg("--vty_socket").arg(&self.directory).args(["-d", "bgpd", "-c", "show bgp ipv4 unicast json"]);
+        command.arg("--vty_socket").arg(&self.directory).args([
+            "-d",
+            "bgpd",
+            "-c",
+            "show bgp ipv4 unicast json",
+        ]);
         parse(&output_of(command).await?)
     }
 
     pub(super) fn try_this(&self) -> String {
-        format!("{} --vty_socket {} -d bgpd -c 'show bgp ipv4 unicast'", self.vtysh.display(), self.directory.display())
+        format!(
+            "{} --vty_socket {} -d bgpd -c 'show bgp ipv4 unicast'",
+            self.vtysh.display(),
+            self.directory.display()
+        )
     }
 }
 
@@ -96,11 +114,19 @@ fn configuration(nodes: &[(&str, IpAddr)]) -> String {
 
 /// Reads `show bgp ipv4 unicast json`.
 fn parse(text: &str) -> Result<Ways, String> {
-    let document: Value = serde_json::from_str(text).map_err(|error| format!("vtysh printed no JSON: {error}"))?;
+    let document: Value =
+        serde_json::from_str(text).map_err(|error| format!("vtysh printed no JSON: {error}"))?;
     let mut ways = Ways::new();
     for (prefix, paths) in document["routes"].as_object().into_iter().flatten() {
-        let prefix: IpNet = prefix.parse().map_err(|_| format!("vtysh printed the prefix {prefix:?}"))?;
-        let mut known: Vec<Way> = paths.as_array().into_iter().flatten().filter_map(way).collect();
+        let prefix: IpNet = prefix
+            .parse()
+            .map_err(|_| format!("vtysh printed the prefix {prefix:?}"))?;
+        let mut known: Vec<Way> = paths
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(way)
+            .collect();
         known.sort();
         ways.insert(prefix, known);
     }
@@ -109,8 +135,14 @@ fn parse(text: &str) -> Result<Ways, String> {
 
 /// Only ways that FRR itself holds usable count.
 fn way(path: &Value) -> Option<Way> {
-    let next_hop = path["nexthops"].as_array()?.iter().find_map(|hop| hop["ip"].as_str()?.parse().ok())?;
-    (path["valid"] == true).then(|| Way { next_hop, as_path: path["path"].as_str().unwrap_or_default().to_owned() })
+    let next_hop = path["nexthops"]
+        .as_array()?
+        .iter()
+        .find_map(|hop| hop["ip"].as_str()?.parse().ok())?;
+    (path["valid"] == true).then(|| Way {
+        next_hop,
+        as_path: path["path"].as_str().unwrap_or_default().to_owned(),
+    })
 }
 
 #[cfg(test)]
@@ -126,7 +158,11 @@ mod tests {
                 {"path":"64512","nexthops":[{"ip":"127.0.0.31"}]}] } }"#,
         )
         .unwrap();
-        let hops: Vec<String> = ways.values().flatten().map(|way| way.next_hop.to_string()).collect();
+        let hops: Vec<String> = ways
+            .values()
+            .flatten()
+            .map(|way| way.next_hop.to_string())
+            .collect();
         assert_eq!(hops, ["127.0.0.21", "127.0.0.23"]);
         assert_eq!(parse(r#"{"routes": {  }  } "#).unwrap(), Ways::new());
         assert!(parse("% Unknown command").is_err());

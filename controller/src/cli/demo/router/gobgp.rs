@@ -27,11 +27,17 @@ pub(super) struct Gobgp {
 
 impl Gobgp {
     pub(super) fn start(setting: Setting<'_>) -> Result<Self, Failure> {
-        let missing =
-            |program: &str| Failure::Unreachable(format!("--router gobgp needs {program}: install the package gobgpd"));
+        let missing = |program: &str| {
+            Failure::Unreachable(format!(
+                "--router gobgp needs {program}: install the package gobgpd"
+            ))
+        };
         let gobgpd = find("gobgpd", &["/usr/bin", "/usr/sbin"]).ok_or_else(|| missing("gobgpd"))?;
         let tool = find("gobgp", &["/usr/bin", "/usr/sbin"]).ok_or_else(|| missing("gobgp"))?;
-        let (file, log) = (setting.directory.join("gobgpd.toml"), setting.directory.join("gobgpd.log"));
+        let (file, log) = (
+            setting.directory.join("gobgpd.toml"),
+            setting.directory.join("gobgpd.log"),
+        );
         fs::write(&file, configuration(setting.address, setting.nodes))
             .map_err(|error| Failure::Unreachable(format!("{}: {error}", file.display())))?;
         let api_port = free_port(Ipv4Addr::LOCALHOST)?;
@@ -43,12 +49,27 @@ impl Gobgp {
             &"--pprof-disable",
         ]);
         let process = Process::start(&gobgpd, &arguments, &log)?;
-        Ok(Self { process, log, tool, api_port })
+        Ok(Self {
+            process,
+            log,
+            tool,
+            api_port,
+        })
     }
 
     pub(super) async fn ways(&self) -> Result<Ways, String> {
         let mut command = Command::new(&self.tool);
-        command.args(["-u", "127.0.0.1", "-p", &self.api_port.to_string(), "-j", "global", "rib", "-a", "ipv4"]);
+        command.args([
+            "-u",
+            "127.0.0.1",
+            "-p",
+            &self.api_port.to_string(),
+            "-j",
+            "global",
+            "rib",
+            "-a",
+            "ipv4",
+        ]);
         parse(&output_of(command).await?)
     }
 
@@ -77,11 +98,19 @@ fn configuration(address: SocketAddr, nodes: &[(&str, IpAddr)]) -> String {
 
 /// Reads `gobgp -j global rib`.
 fn parse(text: &str) -> Result<Ways, String> {
-    let document: Value = serde_json::from_str(text).map_err(|error| format!("gobgp printed no JSON: {error}"))?;
+    let document: Value =
+        serde_json::from_str(text).map_err(|error| format!("gobgp printed no JSON: {error}"))?;
     let mut ways = Ways::new();
     for (prefix, paths) in document.as_object().into_iter().flatten() {
-        let prefix: IpNet = prefix.parse().map_err(|_| format!("gobgp printed the prefix {prefix:?}"))?;
-        let mut known: Vec<Way> = paths.as_array().into_iter().flatten().filter_map(way).collect();
+        let prefix: IpNet = prefix
+            .parse()
+            .map_err(|_| format!("gobgp printed the prefix {prefix:?}"))?;
+        let mut known: Vec<Way> = paths
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(way)
+            .collect();
         known.sort();
         ways.insert(prefix, known);
     }
@@ -89,7 +118,12 @@ fn parse(text: &str) -> Result<Ways, String> {
 }
 
 fn way(path: &Value) -> Option<Way> {
-    let attribute = |kind: u64| path["attrs"].as_array()?.iter().find(|attribute| attribute["type"] == kind);
+    let attribute = |kind: u64| {
+        path["attrs"]
+            .as_array()?
+            .iter()
+            .find(|attribute| attribute["type"] == kind)
+    };
     let next_hop = attribute(3)?["nexthop"].as_str()?.parse().ok()?;
     let segments = attribute(2)?["as_paths"].as_array()?;
     let asns: Vec<String> = segments
@@ -97,7 +131,10 @@ fn way(path: &Value) -> Option<Way> {
         .flat_map(|segment| segment["asns"].as_array().into_iter().flatten())
         .map(ToString::to_string)
         .collect();
-    Some(Way { next_hop, as_path: asns.join(" ") })
+    Some(Way {
+        next_hop,
+        as_path: asns.join(" "),
+    })
 }
 
 #[cfg(test)]
@@ -111,8 +148,11 @@ mod tests {
                 "attrs":[{"type":1,"value":0},{"type":2,"as_paths":[{"segment_type":2,"num":1,"asns":[64512]}]},{"type":3,"nexthop":"127.0.0.21"}]}]}"#,
         )
         .unwrap();
-        let known: Vec<(String, &str)> =
-            ways.values().flatten().map(|way| (way.next_hop.to_string(), way.as_path.as_str())).collect();
+        let known: Vec<(String, &str)> = ways
+            .values()
+            .flatten()
+            .map(|way| (way.next_hop.to_string(), way.as_path.as_str()))
+            .collect();
         assert_eq!(known, [("127.0.0.21".to_owned(), "64512")]);
         assert_eq!(parse("{}").unwrap(), Ways::new());
         assert!(parse("Network not in table").is_err());

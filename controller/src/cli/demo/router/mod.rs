@@ -54,7 +54,11 @@ impl Router {
         directory: &Path,
     ) -> Result<Self, Failure> {
         let address = SocketAddr::new(address, port);
-        let setting = Setting { address, nodes, directory };
+        let setting = Setting {
+            address,
+            nodes,
+            directory,
+        };
         let kind = match kind {
             DemoRouter::Builtin => Kind::Builtin(builtin::Builtin::start(setting).await?),
             DemoRouter::Gobgp => Kind::Gobgp(gobgp::Gobgp::start(setting)?),
@@ -62,11 +66,16 @@ impl Router {
         };
         let mut router = Self { address, kind };
         let listening = eventually(START_LIMIT, "the router's listening socket", || async {
-            TcpStream::connect(address).await.map(drop).map_err(|error| format!("{address}: {error}"))
+            TcpStream::connect(address)
+                .await
+                .map(drop)
+                .map_err(|error| format!("{address}: {error}"))
         });
         match listening.await {
             Ok(()) => Ok(router),
-            Err(failure) => Err(router.ended().map_or(failure, |how| Failure::Unreachable(format!("the router: {how}")))),
+            Err(failure) => Err(router.ended().map_or(failure, |how| {
+                Failure::Unreachable(format!("the router: {how}"))
+            })),
         }
     }
 
@@ -79,8 +88,13 @@ impl Router {
     pub(super) fn describe(&self) -> String {
         match &self.kind {
             Kind::Builtin(_) => "built in: Fairway's own BGP core".to_owned(),
-            Kind::Gobgp(gobgp) => format!("GoBGP, process {}", gobgp.process.id().unwrap_or_default()),
-            Kind::Frr(frr) => format!("FRR's bgpd, process {}", frr.process.id().unwrap_or_default()),
+            Kind::Gobgp(gobgp) => {
+                format!("GoBGP, process {}", gobgp.process.id().unwrap_or_default())
+            }
+            Kind::Frr(frr) => format!(
+                "FRR's bgpd, process {}",
+                frr.process.id().unwrap_or_default()
+            ),
         }
     }
 
@@ -127,18 +141,29 @@ impl Router {
     pub(super) async fn shut_down(self) {
         match self.kind {
             Kind::Builtin(builtin) => builtin.shut_down().await,
-            Kind::Gobgp(gobgp::Gobgp { process, .. }) | Kind::Frr(frr::Frr { process, .. }) => process.end().await,
+            Kind::Gobgp(gobgp::Gobgp { process, .. }) | Kind::Frr(frr::Frr { process, .. }) => {
+                process.end().await
+            }
         }
     }
 }
 
 /// What a router's tool prints.
 async fn output_of(mut command: Command) -> Result<String, String> {
-    let name = command.as_std().get_program().to_string_lossy().into_owned();
+    let name = command
+        .as_std()
+        .get_program()
+        .to_string_lossy()
+        .into_owned();
     let run = timeout(TOOL_LIMIT, command.kill_on_drop(true).output()).await;
-    let output = run.map_err(|_| format!("{name} does not end"))?.map_err(|error| format!("{name}: {error}"))?;
+    let output = run
+        .map_err(|_| format!("{name} does not end"))?
+        .map_err(|error| format!("{name}: {error}"))?;
     if !output.status.success() {
-        return Err(format!("{name} failed: {}", String::from_utf8_lossy(&output.stderr).trim()));
+        return Err(format!(
+            "{name} failed: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        ));
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
