@@ -386,3 +386,6 @@ fn plain(error: &io::Error) -> String {
         None => text,
     }
 }
+
+#[cfg(test)]
+mod tests;
