@@ -5,6 +5,7 @@
 pub mod args;
 pub mod cli;
 pub mod cluster;
+pub mod crd;
 pub mod net;
 pub mod observe;
 pub mod plan;
