@@ -6,6 +6,7 @@ pub mod args;
 pub mod config;
 pub mod cli;
 pub mod cluster;
+pub mod crd;
 pub mod net;
 pub mod observe;
 pub mod plan;

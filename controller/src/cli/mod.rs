@@ -1,4 +1,17 @@
 //! The commands for people: one file per command, each a `run` that ends in an [`Outcome`].
+//!
+//! The commands that show something ask a running Fairway through its local API ([`client`]) and print what it says
+//! ([`output`]); they hold no knowledge of their own.
+
+mod attributes;
+mod client;
+pub mod demo;
+mod output;
+pub mod peers;
+pub mod pools;
+pub mod routes;
+pub mod services;
+mod show;
 
 use std::process::ExitCode;
 
@@ -35,7 +48,7 @@ pub fn finish(outcome: Outcome) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("fairway: {}", failure.to_string().replace(['\n', '\r'], " "));
+            output::complain(&failure.to_string());
             ExitCode::from(failure.exit_code())
         }
     }

@@ -4,6 +4,7 @@ pub mod action;
 pub mod addresses;
 pub mod diff;
 pub mod peers;
+pub mod status;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};

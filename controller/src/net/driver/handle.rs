@@ -1,6 +1,6 @@
 //! What the rest of the controller holds of an instance: commands in, answers out.
 
-use bgp_core::Family;
+use bgp_core::{Family, Route};
 use tokio::sync::{mpsc, oneshot};
 
 use super::status::{AdvertisedRoute, AvailableRoute, InstanceStatus};
@@ -32,6 +32,7 @@ pub(super) enum Command {
     Status(oneshot::Sender<InstanceStatus>),
     Available(Family, oneshot::Sender<Vec<AvailableRoute>>),
     Advertised(Family, oneshot::Sender<Vec<AdvertisedRoute>>),
+    Table(Family, oneshot::Sender<Vec<Route>>),
     Stop(Ending, oneshot::Sender<()>),
 }
 
@@ -70,6 +71,14 @@ impl InstanceHandle {
     /// [`Gone`]
     pub async fn advertised(&self, family: Family) -> Result<Vec<AdvertisedRoute>, Gone> {
         self.ask(|answer| Command::Advertised(family, answer)).await
+    }
+
+    /// All routes of a family that are held side by side, not only the best: prefix by prefix, the best first.
+    ///
+    /// # Errors
+    /// [`Gone`]
+    pub async fn table(&self, family: Family) -> Result<Vec<Route>, Gone> {
+        self.ask(|answer| Command::Table(family, answer)).await
     }
 
     /// Ends all sessions and the driver; returns when the peers had their time to hear of it.

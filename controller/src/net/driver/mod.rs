@@ -2,6 +2,7 @@
 
 mod handle;
 mod peers;
+mod router;
 mod status;
 mod telling;
 
@@ -21,6 +22,8 @@ use tracing::{debug, info};
 use self::handle::Command;
 pub use self::handle::{Ending, Gone, InstanceHandle};
 use self::peers::transport;
+pub use self::router::router;
+use self::router::Role;
 pub use self::status::{AdvertisedRoute, AvailableRoute, InstanceStatus, PeerView};
 use super::changes::Changes;
 use super::tcp::{self, Callers, Connection, Event, Listeners, Stream};
@@ -63,6 +66,7 @@ pub fn instance(identity: Identity, context: Context) -> (InstanceHandle, impl F
 #[derive(Debug)]
 struct Driver {
     identity: Identity,
+    role: Role,
     context: Context,
     speaker: Speaker,
     names: BTreeMap<String, PeerState>,
@@ -114,6 +118,7 @@ impl Driver {
         };
         Self {
             identity,
+            role: Role::Agent,
             speaker: Speaker::new(config),
             names: BTreeMap::new(),
             peers: HashMap::new(),
@@ -295,6 +300,7 @@ impl Driver {
             Command::Status(answer) => drop(answer.send(self.status())),
             Command::Available(family, answer) => drop(answer.send(self.available(family))),
             Command::Advertised(family, answer) => drop(answer.send(self.advertised(family))),
+            Command::Table(family, answer) => drop(answer.send(self.table(family))),
             Command::Stop(..) => {}
         }
     }

@@ -36,7 +36,7 @@ impl Driver {
                 PeerId(self.next_peer)
             })),
         };
-        let settings = settings(&self.identity, &self.context.node, &plan);
+        let settings = self.role.apply(settings(&self.identity, &self.context.node, &plan));
         let fault = match &self.listeners {
             Some(listeners) if id.is_some() => listeners.set_password(plan.address, plan.password.as_ref()).err(),
             _ => None,
