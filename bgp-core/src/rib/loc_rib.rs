@@ -51,7 +51,7 @@ impl LocRib {
     /// Removes the route of a prefix that came from there; the path identifier of the source counts.
     pub fn remove(&mut self, prefix: Prefix, source: &Source) -> Changed {
         let Some(few) = self.routes.get(prefix) else { return Changed::Nothing };
-        let key = (peer_of(source), source.path_id());
+        let key = (source.peer(), source.path_id());
         let Some(place) = few.as_slice().iter().position(|candidate| candidate.key() == key) else {
             return Changed::Nothing;
         };
@@ -114,7 +114,7 @@ impl LocRib {
 
 impl Candidate {
     fn key(&self) -> (Option<PeerId>, Option<PathId>) {
-        (peer_of(&self.path.source), self.path_id)
+        (self.path.source.peer(), self.path_id)
     }
 
     fn view(&self) -> View<'_> {
@@ -123,13 +123,6 @@ impl Candidate {
 
     fn route(&self, prefix: Prefix) -> Route {
         self.path.route(prefix, self.path_id)
-    }
-}
-
-fn peer_of(source: &Source) -> Option<PeerId> {
-    match source {
-        Source::Local => None,
-        Source::Peer { peer, .. } => Some(*peer),
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use crate::attribute::{AsPath, Attributes, Community, LargeCommunity};
+use crate::attribute::{Attributes, Community, LargeCommunity};
 use crate::types::{Asn, Prefix};
 
 use super::Route;
@@ -198,8 +198,7 @@ impl Action {
             }
             Self::Prepend(0) => {}
             Self::Prepend(times) => {
-                let own = Arc::make_mut(attributes);
-                own.as_path = prepended(&own.as_path, local_asn, *times);
+                Arc::make_mut(attributes).as_path.prepend(local_asn, usize::from(*times));
             }
         }
     }
@@ -299,16 +298,11 @@ impl CompiledPolicy {
     }
 }
 
-/// The path with our AS in front, that many times; a segment holds at most 255 (RFC 4271 section 5.1.2).
-pub(crate) fn prepended(path: &AsPath, asn: Asn, times: u8) -> AsPath {
-    let first = path.segments().first().filter(|segment| segment.kind == crate::attribute::SegmentKind::Sequence);
-    let rest = first.map_or(&[][..], |segment| &segment.asns);
-    AsPath::sequence(std::iter::repeat_n(asn, usize::from(times)).chain(rest.iter().copied()))
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+
+    use crate::attribute::AsPath;
 
     use super::super::testing::{learned, local, prefix};
     use super::*;

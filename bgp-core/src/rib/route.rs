@@ -27,6 +27,14 @@ pub enum Source {
 }
 
 impl Source {
+    /// The peer it came from; `None` for our own.
+    pub fn peer(&self) -> Option<crate::speaker::PeerId> {
+        match self {
+            Self::Local => None,
+            Self::Peer { peer, .. } => Some(*peer),
+        }
+    }
+
     /// The path identifier that the route was received with.
     pub fn path_id(&self) -> Option<PathId> {
         match self {

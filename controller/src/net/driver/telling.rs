@@ -95,8 +95,8 @@ fn because(objects: &[ObjectName]) -> String {
 /// Why there is no session, for people.
 pub(super) fn describe(reason: &DownReason) -> String {
     match reason {
-        DownReason::Sent(notification) => format!("we sent {:?}", notification.reason),
-        DownReason::Received(notification) => format!("the peer sent {:?}", notification.reason),
+        DownReason::Sent(notification) => format!("we sent {notification}"),
+        DownReason::Received(notification) => format!("the peer sent {notification}"),
         DownReason::ConnectionLost(error) => format!("connection lost: {error}"),
         DownReason::ConnectFailed(error) => error.clone(),
         DownReason::Collision => "the other one of two connections was kept".to_owned(),
