@@ -6,3 +6,4 @@ pub mod cluster;
 pub mod crd;
 pub mod observe;
 pub mod plan;
+pub mod watch;
