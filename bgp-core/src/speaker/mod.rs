@@ -8,6 +8,7 @@ mod config;
 mod input;
 mod output;
 mod routes_in;
+mod routes_out;
 mod status;
 mod update_group;
 
