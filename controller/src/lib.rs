@@ -3,5 +3,7 @@
 //! The library exists so that tests, benchmarks and the binary reach the same rooms.
 
 pub mod cluster;
+pub mod crd;
 pub mod observe;
 pub mod plan;
+pub mod watch;
