@@ -2,6 +2,7 @@
 
 pub mod addresses;
 pub mod peers;
+pub mod status;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
