@@ -10,3 +10,4 @@ pub mod crd;
 pub mod net;
 pub mod observe;
 pub mod plan;
+pub mod watch;

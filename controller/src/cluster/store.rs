@@ -28,7 +28,22 @@ struct Entry {
     status: Option<Arc<Value>>,
     /// As last valid; `None` for an object that never was.
     converted: Option<Converted>,
-    problems: Vec<Problem>,
+    /// What is wrong with it, and whether the last valid version stays in force for that.
+    faults: Vec<(Fault, bool)>,
+}
+
+impl Entry {
+    /// Whether this is what became of such an object with such a status, wherever the object stands now.
+    fn is_of(&self, object: &Arc<Object>, status: Option<&Arc<Value>>) -> bool {
+        let same_object = Arc::ptr_eq(&self.object, object)
+            || (self.object.value == object.value && self.object.password == object.password);
+        let same_status = match (&self.status, status) {
+            (None, None) => true,
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other) || one == other,
+            _ => false,
+        };
+        same_object && same_status
+    }
 }
 
 /// One converted object of any kind.
@@ -53,14 +68,11 @@ impl Store {
         let mut former = std::mem::take(&mut self.entries);
         for (key, object) in objects.iter() {
             let status = recorded.get(key);
-            let former = former.remove(key);
-            let entry = match former {
-                Some(entry)
-                    if Arc::ptr_eq(&entry.object, object)
-                        && same(entry.status.as_ref(), status) =>
-                {
-                    entry
-                }
+            let entry = match former.remove(key) {
+                Some(entry) if entry.is_of(object, status) => Entry {
+                    object: object.clone(),
+                    ..entry
+                },
                 former => convert(
                     key,
                     object,
@@ -82,7 +94,10 @@ impl Store {
         };
         let (mut nodes, mut cilium_nodes) = (BTreeMap::new(), BTreeMap::new());
         for (key, entry) in &self.entries {
-            snapshot.problems.extend(entry.problems.iter().cloned());
+            let problem = |(fault, in_force): &(Fault, bool)| {
+                problem(key, &entry.object, fault.clone(), *in_force)
+            };
+            snapshot.problems.extend(entry.faults.iter().map(problem));
             let ObjectName { name, .. } = &key.name;
             match &entry.converted {
                 None | Some(Converted::EndpointSlice(None)) => {}
@@ -124,31 +139,15 @@ impl Store {
                 snapshot.nodes.insert((*name).clone(), node);
             }
         }
-        let place_of = |key: &ObjectKey, field: &str| {
-            self.entries
-                .get(key)
-                .and_then(|entry| entry.object.place.as_ref())
-                .map(|place| place.of(field))
-        };
         let advice = advice::on(&snapshot)
             .into_iter()
-            .map(|(key, fault)| Problem {
-                place: place_of(&key, &fault.field),
-                object: key.to_string(),
-                field: fault.field,
-                message: fault.message,
-                last_valid_in_force: false,
+            .filter_map(|(key, fault)| {
+                self.entries
+                    .get(&key)
+                    .map(|entry| problem(&key, &entry.object, fault, false))
             });
         snapshot.problems.extend(advice.collect::<Vec<_>>());
         snapshot
-    }
-}
-
-fn same(a: Option<&Arc<Value>>, b: Option<&Arc<Value>>) -> bool {
-    match (a, b) {
-        (None, None) => true,
-        (Some(a), Some(b)) => Arc::ptr_eq(a, b) || a == b,
-        _ => false,
     }
 }
 
@@ -199,15 +198,12 @@ fn convert(
     };
     // A Secret that cannot be read is there all the same: it is its password that is missing.
     let converted = converted.or((key.kind == Kind::Secret).then_some(Converted::Secret(None)));
-    let problems = faults
-        .into_iter()
-        .map(|fault| problem(key, object, fault, in_force))
-        .collect();
+    let faults = faults.into_iter().map(|fault| (fault, in_force)).collect();
     Entry {
         object: object.clone(),
         status: recorded.cloned(),
         converted,
-        problems,
+        faults,
     }
 }
 
@@ -230,20 +226,15 @@ fn convert_pool(
         };
     }
     let in_force = pool.last_valid.is_some();
-    let mut problems: Vec<_> = faults
-        .into_iter()
-        .map(|fault| problem(key, object, fault, in_force))
+    let faults = faults.into_iter().map(|fault| (fault, in_force));
+    let faults = faults
+        .chain(notes.into_iter().map(|note| (note, false)))
         .collect();
-    problems.extend(
-        notes
-            .into_iter()
-            .map(|note| problem(key, object, note, false)),
-    );
     Entry {
         object: object.clone(),
         status: recorded.cloned(),
         converted: Some(Converted::Pool(pool)),
-        problems,
+        faults,
     }
 }
 
