@@ -366,3 +366,6 @@ impl Driver {
         info!(instance = self.context.name, "BGP instance ended");
     }
 }
+
+#[cfg(test)]
+mod tests;
