@@ -2,6 +2,7 @@
 //!
 //! The library exists so that tests, benchmarks and the binary reach the same rooms.
 
+pub mod agent;
 pub mod apply;
 pub mod args;
 pub mod cli;
