@@ -2,9 +2,13 @@
 
 pub mod action;
 pub mod addresses;
+mod export;
 pub mod diff;
 pub mod peers;
+mod routes;
 pub mod status;
+#[cfg(test)]
+mod testing;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
