@@ -3,6 +3,7 @@
 //! The library exists so that tests, benchmarks and the binary reach the same rooms.
 
 pub mod agent;
+pub mod apply;
 pub mod args;
 pub mod cli;
 pub mod cluster;
