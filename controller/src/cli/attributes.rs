@@ -24,6 +24,8 @@ const AS_PATH: u8 = 2;
 const NEXT_HOP: u8 = 3;
 const LOCAL_PREF: u8 = 5;
 const MP_REACH_NLRI: u8 = 14;
+/// The flag of a length in two octets.
+const EXTENDED_LENGTH: u8 = 0x10;
 
 /// What a path's attributes say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -63,18 +65,48 @@ fn render(octets: &[u8]) -> Option<(String, Option<String>)> {
         let address = Ipv4Addr::from(<[u8; 4]>::try_from(value).ok()?);
         return Some((format!("{{Nexthop: {address}}}"), Some(address.to_string())));
     }
-    let update = decode_alone(kind, octets)?;
     if kind == MP_REACH_NLRI {
-        let reach = update.mp_reach?;
-        let address = next_hop(&reach.next_hop);
+        let (octets, unspecified) = with_usable_next_hop(octets);
+        let reach = decode_alone(kind, &octets)?.mp_reach?;
+        let address = if unspecified {
+            "::".to_owned()
+        } else {
+            next_hop(&reach.next_hop)
+        };
         return Some((mp_reach(&reach, &address), Some(address)));
     }
-    Some((known(kind, &update.attributes?)?, None))
+    Some((known(kind, &decode_alone(kind, octets)?.attributes?)?, None))
+}
+
+/// A local IPv6 route's next hop is `::`, which no peer may send: it is decoded with another one in its place. Also says
+/// whether it was so.
+fn with_usable_next_hop(octets: &[u8]) -> (Vec<u8>, bool) {
+    const DOCUMENTATION: [u8; 16] = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+    let mut octets = octets.to_vec();
+    // AFI, SAFI and the length come before it, flags, type and the attribute's own length before those.
+    let header = if octets
+        .first()
+        .is_some_and(|flags| flags & EXTENDED_LENGTH != 0)
+    {
+        4
+    } else {
+        3
+    };
+    let unspecified = match octets.get_mut(header..) {
+        Some([0, 2, _, 16, next_hop @ ..]) if next_hop.starts_with(&[0; 16]) => {
+            next_hop
+                .iter_mut()
+                .zip(DOCUMENTATION)
+                .for_each(|(octet, with)| *octet = with);
+            true
+        }
+        _ => false,
+    };
+    (octets, unspecified)
 }
 
 /// Type and value.
 fn split(octets: &[u8]) -> Option<(u8, &[u8])> {
-    const EXTENDED_LENGTH: u8 = 0x10;
     match octets {
         [flags, kind, high, low, value @ ..] if flags & EXTENDED_LENGTH != 0 => {
             (usize::from(u16::from_be_bytes([*high, *low])) == value.len())

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::header::HOST;
-use hyper::{Request, Response, StatusCode, body::Incoming};
+use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -20,6 +20,8 @@ use super::Failure;
 
 /// Where `fairway run` serves its local API unless told otherwise.
 const DEFAULT_SOCKET: &str = "/run/fairway/api.sock";
+/// Below `$XDG_RUNTIME_DIR`, for who may not write to `/run`.
+const OWN_SOCKET: &str = "fairway/api.sock";
 /// A live Fairway on the same machine accepts at once; more means that it hangs.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// How long an answer may take that does not wait for a change.
@@ -28,6 +30,8 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(15);
 const CHANGE_LIMIT: Duration = Duration::from_secs(120);
 /// An answer of 10,000 Services is about 20 MB.
 const BODY_LIMIT: usize = 512 * 1024 * 1024;
+/// Characters of an error's text that are passed on.
+const SAID_MAX: usize = 300;
 /// Names the state that an answer shows.
 const VERSION_HEADER: &str = "x-fairway-version";
 
@@ -52,27 +56,27 @@ pub(crate) struct Answer {
 /// Asks one local API.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
-    address: Address,
+    /// At least one; the first that can be connected to is asked.
+    addresses: Vec<Address>,
 }
 
 impl Client {
-    /// `api` as typed after `--api`; without it the default socket, or the one below `$XDG_RUNTIME_DIR` where the
-    /// first does not exist.
+    /// `api` as typed after `--api`; without it the default socket, or else the one below `$XDG_RUNTIME_DIR`.
     ///
     /// # Errors
     /// Wrong usage, where the text is neither a path nor an address with a port.
     pub(crate) fn new(api: Option<&str>) -> Result<Self, Failure> {
-        let address = match api {
-            Some(text) => parse(text)?,
-            None => default_address(std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from)),
+        let addresses = match api {
+            Some(text) => vec![parse(text)?],
+            None => default_addresses(std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from)),
         };
-        Ok(Self { address })
+        Ok(Self { addresses })
     }
 
     /// A client of the API behind this socket.
     pub(crate) fn of_socket(path: PathBuf) -> Self {
         Self {
-            address: Address::Unix(path),
+            addresses: vec![Address::Unix(path)],
         }
     }
 
@@ -95,103 +99,101 @@ impl Client {
     }
 
     async fn ask(&self, path: &str, limit: Duration) -> Result<Answer, Failure> {
-        match timeout(limit, self.exchange(path)).await {
-            Ok(Ok((status, version, body))) => self.read(path, status, version, &body),
-            Ok(Err(failure)) => Err(failure),
-            Err(_) => Err(self.unreachable(&format!("no answer within {} s", limit.as_secs()))),
+        let (address, stream) = self.connect().await?;
+        match timeout(limit, exchange(stream, path)).await {
+            Ok(Ok((status, version, body))) => read(&address, path, status, version, &body),
+            Ok(Err(why)) => Err(unreachable(&address, &why)),
+            Err(_) => Err(unreachable(
+                &address,
+                &format!("no answer within {} s", limit.as_secs()),
+            )),
         }
     }
 
-    async fn exchange(&self, path: &str) -> Result<(StatusCode, Option<String>, Bytes), Failure> {
-        let request = Request::get(path)
-            .header(HOST, "localhost")
-            .body(Empty::<Bytes>::new())
-            .map_err(|error| Failure::Usage(format!("{path}: {error}")))?;
-        let response = match &self.address {
-            Address::Unix(socket) => {
-                self.send(self.connected(UnixStream::connect(socket)).await?, request)
-                    .await?
-            }
-            Address::Tcp(address) => {
-                self.send(self.connected(TcpStream::connect(address)).await?, request)
-                    .await?
-            }
-        };
-        let status = response.status();
-        let version = response
-            .headers()
-            .get(VERSION_HEADER)
-            .and_then(|value| value.to_str().ok())
-            .filter(|text| is_token(text));
-        let version = version.map(str::to_owned);
-        let body = Limited::new(response.into_body(), BODY_LIMIT)
-            .collect()
-            .await;
-        let body =
-            body.map_err(|error| self.unreachable(&format!("the answer broke off: {error}")))?;
-        Ok((status, version, body.to_bytes()))
-    }
-
-    async fn connected<S>(
-        &self,
-        attempt: impl Future<Output = io::Result<S>>,
-    ) -> Result<S, Failure> {
-        match timeout(CONNECT_LIMIT, attempt).await {
-            Ok(Ok(stream)) => Ok(stream),
-            Ok(Err(error)) => Err(self.unreachable(&system_words(&error))),
-            Err(_) => Err(self.unreachable("it does not accept the connection")),
-        }
-    }
-
-    async fn send<S>(
-        &self,
-        stream: S,
-        request: Request<Empty<Bytes>>,
-    ) -> Result<Response<Incoming>, Failure>
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let broken = |error: hyper::Error| {
-            self.unreachable(&format!("it does not speak HTTP there: {error}"))
-        };
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(broken)?;
-        tokio::spawn(connection);
-        sender.send_request(request).await.map_err(broken)
-    }
-
-    fn read(
-        &self,
-        path: &str,
-        status: StatusCode,
-        version: Option<String>,
-        body: &[u8],
-    ) -> Result<Answer, Failure> {
-        if status != StatusCode::OK {
-            let said: String = String::from_utf8_lossy(body).chars().take(300).collect();
-            let said = if said.trim().is_empty() {
-                String::new()
-            } else {
-                format!(": {}", said.trim())
+    /// The first address that lets us in; if none does, the first one's reason.
+    async fn connect(&self) -> Result<(Address, Box<dyn Transport>), Failure> {
+        let mut first = None;
+        for address in &self.addresses {
+            let why = match timeout(CONNECT_LIMIT, dial(address)).await {
+                Ok(Ok(stream)) => return Ok((address.clone(), stream)),
+                Ok(Err(error)) => system_words(&error),
+                Err(_) => "it does not accept the connection".to_owned(),
             };
-            return Err(Failure::Unreachable(format!(
-                "fairway at {} answered {path} with {status}{said}; is it of another version than this command?",
-                self.address
-            )));
+            first.get_or_insert_with(|| unreachable(address, &why));
         }
-        let document = serde_json::from_slice(body).map_err(|error| {
-            self.unreachable(&format!("what answers {path} there is not JSON ({error})"))
-        })?;
-        Ok(Answer { document, version })
+        Err(first.unwrap_or_else(|| Failure::Usage("there is no address to ask".to_owned())))
     }
+}
 
-    fn unreachable(&self, why: &str) -> Failure {
-        Failure::Unreachable(format!(
-            "cannot reach fairway at {}: {why}; is `fairway run` up? name another with --api",
-            self.address
-        ))
+/// A stream to a local API.
+trait Transport: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Transport for T {}
+
+async fn dial(address: &Address) -> io::Result<Box<dyn Transport>> {
+    Ok(match address {
+        Address::Unix(socket) => Box::new(UnixStream::connect(socket).await?),
+        Address::Tcp(address) => Box::new(TcpStream::connect(address).await?),
+    })
+}
+
+/// One request and its answer: status, version and body.
+async fn exchange(
+    stream: Box<dyn Transport>,
+    path: &str,
+) -> Result<(StatusCode, Option<String>, Bytes), String> {
+    let request = Request::get(path)
+        .header(HOST, "localhost")
+        .body(Empty::<Bytes>::new());
+    let request = request.map_err(|error| format!("{path} cannot be asked for: {error}"))?;
+    let broken = |error: hyper::Error| format!("it does not speak HTTP there: {error}");
+    let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream));
+    let (mut sender, connection) = handshake.await.map_err(broken)?;
+    tokio::spawn(connection);
+    let response = sender.send_request(request).await.map_err(broken)?;
+    let status = response.status();
+    let version = response
+        .headers()
+        .get(VERSION_HEADER)
+        .and_then(|value| value.to_str().ok());
+    let version = version.filter(|text| is_token(text)).map(str::to_owned);
+    let body = Limited::new(response.into_body(), BODY_LIMIT)
+        .collect()
+        .await;
+    let body = body.map_err(|error| format!("the answer broke off: {error}"))?;
+    Ok((status, version, body.to_bytes()))
+}
+
+fn read(
+    address: &Address,
+    path: &str,
+    status: StatusCode,
+    version: Option<String>,
+    body: &[u8],
+) -> Result<Answer, Failure> {
+    if status != StatusCode::OK {
+        let said: String = String::from_utf8_lossy(body)
+            .chars()
+            .take(SAID_MAX)
+            .collect();
+        return Err(Failure::Unreachable(format!(
+            "fairway at {address} answered {path} with {status} {}; is it of another version than this command?",
+            said.trim()
+        )));
     }
+    match serde_json::from_slice(body) {
+        Ok(document) => Ok(Answer { document, version }),
+        Err(error) => Err(unreachable(
+            address,
+            &format!("what answers {path} is not JSON ({error})"),
+        )),
+    }
+}
+
+fn unreachable(address: &Address, why: &str) -> Failure {
+    Failure::Unreachable(format!(
+        "cannot reach fairway at {address}: {why}; is `fairway run` up? name another with --api"
+    ))
 }
 
 impl fmt::Display for Address {
@@ -220,13 +222,13 @@ fn parse(text: &str) -> Result<Address, Failure> {
     })
 }
 
-fn default_address(runtime_directory: Option<PathBuf>) -> Address {
-    let system = PathBuf::from(DEFAULT_SOCKET);
-    let own = runtime_directory.map(|directory| directory.join("fairway/api.sock"));
-    match own {
-        Some(own) if !system.exists() && own.exists() => Address::Unix(own),
-        _ => Address::Unix(system),
-    }
+fn default_addresses(runtime_directory: Option<PathBuf>) -> Vec<Address> {
+    let own = runtime_directory.map(|directory| directory.join(OWN_SOCKET));
+    [PathBuf::from(DEFAULT_SOCKET)]
+        .into_iter()
+        .chain(own)
+        .map(Address::Unix)
+        .collect()
 }
 
 /// The system's text without the number that Rust appends.
@@ -366,13 +368,25 @@ mod tests {
     }
 
     #[test]
-    fn the_runtime_directory_is_only_used_where_its_socket_exists() {
-        let directory = tempfile::tempdir().unwrap();
-        let home = directory.path().to_path_buf();
+    fn the_runtime_directory_comes_second() {
+        let system = Address::Unix(DEFAULT_SOCKET.into());
+        assert_eq!(default_addresses(None), [system.clone()]);
         assert_eq!(
-            default_address(Some(home.clone())),
-            Address::Unix(DEFAULT_SOCKET.into())
+            default_addresses(Some("/run/user/1000".into())),
+            [
+                system,
+                Address::Unix("/run/user/1000/fairway/api.sock".into())
+            ]
         );
-        assert_eq!(default_address(None), Address::Unix(DEFAULT_SOCKET.into()));
+    }
+
+    #[tokio::test]
+    async fn the_first_address_that_can_be_connected_to_is_asked() {
+        let (_directory, client, _server) = play(vec![http("200 OK", "{}")]).await;
+        let addresses = [Address::Unix("/nonexistent/api.sock".into())]
+            .into_iter()
+            .chain(client.addresses)
+            .collect();
+        Client { addresses }.fetch("/v1/peers").await.unwrap();
     }
 }

@@ -38,6 +38,10 @@ impl Subject for Peers {
         "/v1/peers".to_owned()
     }
 
+    fn remarks(&self) -> &'static str {
+        "/v1/notes"
+    }
+
     fn select(&self, document: Value) -> Result<Value, Failure> {
         Ok(document)
     }

@@ -40,6 +40,10 @@ impl Subject for Pools {
         "/v1/pools".to_owned()
     }
 
+    fn remarks(&self) -> &'static str {
+        "/v1/problems"
+    }
+
     fn select(&self, document: Value) -> Result<Value, Failure> {
         Ok(document)
     }

@@ -168,6 +168,10 @@ impl Subject for Question {
         )
     }
 
+    fn remarks(&self) -> &'static str {
+        "/v1/notes"
+    }
+
     fn select(&self, mut document: Value) -> Result<Value, Failure> {
         for routes in document
             .as_object_mut()

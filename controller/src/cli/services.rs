@@ -37,6 +37,10 @@ impl Subject for Services {
         "/v1/services".to_owned()
     }
 
+    fn remarks(&self) -> &'static str {
+        "/v1/problems"
+    }
+
     fn select(&self, document: Value) -> Result<Value, Failure> {
         Ok(document)
     }

@@ -33,6 +33,8 @@ pub(crate) struct Drawn {
 pub(crate) trait Subject {
     /// Where the local API has it.
     fn path(&self) -> String;
+    /// Where the local API has what else whoever looks at the table should know: a list of texts, or of problems.
+    fn remarks(&self) -> &'static str;
     /// The part of the answer that was asked for.
     ///
     /// # Errors
@@ -53,7 +55,12 @@ pub(crate) async fn show(view: &ViewArgs, subject: &impl Subject) -> Outcome {
     let terminal = std::io::stdout().is_terminal();
     let mut first = true;
     loop {
-        let drawn = form(view.output, subject, std::mem::take(&mut answer.document))?;
+        let mut drawn = form(view.output, subject, std::mem::take(&mut answer.document))?;
+        if view.output == OutputFormat::Table {
+            drawn
+                .notes
+                .extend(remarks(&client, subject.remarks()).await);
+        }
         if present(&drawn, view.watch, terminal, first)? == Reader::Gone || !view.watch {
             return Ok(());
         }
@@ -75,6 +82,40 @@ fn form(format: OutputFormat, subject: &impl Subject, document: Value) -> Result
             notes: vec![],
         }),
     }
+}
+
+/// They are an extra: where they cannot be had, the table stands alone.
+async fn remarks(client: &Client, path: &str) -> Vec<String> {
+    let Ok(Answer {
+        document: Value::Array(remarks),
+        ..
+    }) = client.fetch(path).await
+    else {
+        return vec![];
+    };
+    remarks
+        .iter()
+        .map(remark)
+        .filter(|text| !text.is_empty())
+        .collect()
+}
+
+/// A text, or a problem: `pool.yaml:7: CiliumLoadBalancerIPPool lan: spec.blocks[0].cidr: not a prefix`.
+fn remark(remark: &Value) -> String {
+    if let Some(text) = remark.as_str() {
+        return text.to_owned();
+    }
+    let parts = ["place", "object", "field", "message"]
+        .map(|part| remark[part].as_str().unwrap_or_default());
+    let mut text = parts
+        .into_iter()
+        .filter(|part| !part.is_empty())
+        .collect::<Vec<_>>()
+        .join(": ");
+    if remark["lastValidInForce"] == true {
+        text.push_str(" (the last valid version stays in force)");
+    }
+    text
 }
 
 fn present(drawn: &Drawn, watch: bool, terminal: bool, first: bool) -> Result<Reader, Failure> {
@@ -139,4 +180,30 @@ pub(crate) fn misshapen(what: &str, error: &serde_json::Error) -> Failure {
     Failure::Unreachable(format!(
         "what fairway says about {what} is not understood ({error}); is it of another version?"
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn remarks_are_texts_or_problems() {
+        assert_eq!(
+            remark(&json!("no policy selects this node")),
+            "no policy selects this node"
+        );
+        assert_eq!(
+            remark(
+                &json!({"object": "CiliumLoadBalancerIPPool lan", "place": "pool.yaml:7", "field": "spec.blocks[0].cidr",
+                "message": "not a prefix", "lastValidInForce": true})
+            ),
+            "pool.yaml:7: CiliumLoadBalancerIPPool lan: spec.blocks[0].cidr: not a prefix (the last valid version stays in force)"
+        );
+        assert_eq!(
+            remark(&json!({"object": "", "place": null, "message": "x"})),
+            "x"
+        );
+    }
 }
