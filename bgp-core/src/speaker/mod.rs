@@ -1,5 +1,8 @@
 //! The whole BGP speaker: the one room that sees peers AND routes.
 
+mod routes_out;
+mod update_group;
+
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,6 +13,8 @@ use crate::fsm::StateName;
 use crate::peer::{ConnectionId, DownReason, PeerConfig, Session, Shutdown};
 use crate::rib::{Origination, Policy, Route};
 use crate::types::{Asn, Family, Prefix, RouterId};
+
+pub use routes_out::Refusal;
 
 /// The embedder's own handle of a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
