@@ -544,6 +544,22 @@ fn both_orders_of_crossed_opens_keep_the_same_connection() {
 }
 
 #[test]
+fn a_call_of_ours_is_dropped_when_the_peers_own_becomes_the_session() {
+    for answered in [false, true] {
+        let mut probe = Probe::new();
+        let ours = if answered { probe.answer_call() } else { probe.calls[0] };
+        let theirs = probe.call().expect("a place is free");
+        probe.finish(theirs);
+        assert!(probe.closed.contains(&ours));
+        let told = answered.then_some(Reason::Cease(CeaseSubcode::ConnectionCollision));
+        assert_eq!(probe.heard_reason(ours), told);
+        probe.pass_alive(theirs, Duration::from_secs(600));
+        assert_eq!(probe.session(), Some(theirs));
+        assert_eq!(probe.calls_in_all, 1);
+    }
+}
+
+#[test]
 fn the_loser_of_a_collision_hears_no_keepalive() {
     let mut probe = Probe::new();
     let ours = probe.answer_call();
