@@ -34,6 +34,11 @@ use connection::Connection;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(pub u64);
 
+/// What is told of an attempt that nobody answered.
+const NO_ANSWER: &str = "no answer";
+/// No attempt to connect lasts longer than this.
+const LONGEST_ATTEMPT: Duration = Duration::from_secs(10);
+
 /// One neighbour.
 ///
 /// Every [`handle`](Self::handle) is followed by a full drain of [`poll_output`](Self::poll_output).
@@ -46,6 +51,8 @@ pub struct Peer {
     running: bool,
     /// Off after the peer said that it knows no capabilities (RFC 5492 section 3).
     capabilities: bool,
+    /// A session has stood since the peer was made.
+    has_stood: bool,
     /// When to call next; `None` while a call is out, a session stands, or there is nothing to call for.
     next_call: Option<Instant>,
     /// Until when connections are refused, after the peer had sent too many routes.
@@ -69,6 +76,7 @@ impl Peer {
             backoff: Backoff::default(),
             running: false,
             capabilities: true,
+            has_stood: false,
             next_call: None,
             closed_until: None,
             connections: Vec::with_capacity(Self::MOST_CONNECTIONS),
@@ -102,7 +110,7 @@ impl Peer {
                 local,
                 remote,
             } => turn.accepted(connection, local, remote),
-            Input::Received { connection, octets } => turn.received(connection, &octets),
+            Input::Received { connection, octets } => turn.received(connection, octets),
             Input::Written { connection, octets } => {
                 if let Some(connection) = turn.peer.connection(connection) {
                     connection.written(now, octets);
@@ -183,8 +191,15 @@ impl Peer {
     }
 
     fn new_fsm(&mut self) -> Fsm {
-        let offer = self.config.offer(self.local, self.capabilities);
-        Fsm::new(offer, self.config.connect_retry, self.jitter.next_bits())
+        let mut offer = self.config.offer(self.local);
+        offer.capabilities &= self.capabilities;
+        if let Some(restart) = &mut offer.graceful_restart {
+            restart.restarting &= !self.has_stood;
+        }
+        // Of an attempt to reach a host that is down the system repeats the first packet more and more rarely; a new
+        // attempt begins with a new packet, so that a host that came back is found soon.
+        let attempt = self.config.connect_retry.min(LONGEST_ATTEMPT);
+        Fsm::new(offer, attempt, self.jitter.next_bits())
     }
 }
 
@@ -216,10 +231,23 @@ impl Turn<'_> {
         self.peer.running = false;
         self.peer.next_call = None;
         match shutdown {
-            Shutdown::Cease(subcode, text) => {
-                self.end_all(Some(&Notification::cease(*subcode, text)));
-            }
+            Shutdown::Cease(subcode, text) => self.cease(&Notification::cease(*subcode, text)),
             Shutdown::Silent => self.end_all(None),
+        }
+    }
+
+    /// Says farewell so that our routes go at once: where a plain Cease would make the peer keep them, as a Hard Reset
+    /// (RFC 8538 section 3.1).
+    fn cease(&mut self, cease: &Notification) {
+        let keeps_routes = |connection: &Connection| {
+            connection
+                .negotiated()
+                .is_some_and(|n| n.graceful_notification)
+        };
+        if self.peer.connections.iter().any(keeps_routes) {
+            self.end_all(Some(&cease.clone().into_hard_reset()));
+        } else {
+            self.end_all(Some(cease));
         }
     }
 
@@ -228,9 +256,8 @@ impl Turn<'_> {
         let was_passive = self.peer.config.passive;
         self.peer.config = config;
         if changed {
-            let text = "the configuration of this peer changed";
-            let subcode = CeaseSubcode::OtherConfigurationChange;
-            self.end_all(Some(&Notification::cease(subcode, text)));
+            let reason = Reason::Cease(CeaseSubcode::OtherConfigurationChange);
+            self.end_all(Some(&reason.into()));
         }
         if !self.peer.running {
             return;
@@ -258,7 +285,9 @@ impl Turn<'_> {
 
     fn accepted(&mut self, id: ConnectionId, local: SocketAddr, remote: SocketAddr) {
         if !self.peer.takes_connection(self.now) {
-            self.peer.outputs.push_back(Output::Close { connection: id });
+            self.peer
+                .outputs
+                .push_back(Output::Close { connection: id });
             return;
         }
         let mut connection = Connection::incoming(id, self.peer.new_fsm());
@@ -268,7 +297,7 @@ impl Turn<'_> {
         self.step(id, fsm::Input::Connected);
     }
 
-    fn received(&mut self, id: ConnectionId, octets: &[u8]) {
+    fn received(&mut self, id: ConnectionId, octets: Bytes) {
         if let Some(connection) = self.peer.connection(id) {
             connection.push(octets);
         }
@@ -389,19 +418,23 @@ impl Turn<'_> {
         let was_established = connection.session().is_some();
         let ending = connection.drain(self.now, self.next_connection, &mut peer.outputs);
         let established = !was_established && connection.session().is_some();
+        // The machine gave an attempt up and made another.
+        let called_again = connection.id != id;
         if let Some(ending) = ending {
             let connection = peer.connections.swap_remove(index);
             self.ended(&connection, ending);
         } else if established {
+            self.peer.has_stood = true;
             self.peer.next_call = None;
             self.drop_own_call(id);
+        } else if called_again {
+            self.report(DownReason::ConnectFailed(NO_ANSWER.to_owned()), false);
         }
     }
 
     /// A session stands: a call of ours beside it has lost its purpose. A call of the peer's is left to its OPEN.
     fn drop_own_call(&mut self, session: ConnectionId) {
-        let superfluous =
-            |c: &&Connection| c.id != session && c.initiator == Initiator::Local;
+        let superfluous = |c: &&Connection| c.id != session && c.initiator == Initiator::Local;
         if let Some(id) = self.peer.connections.iter().find(superfluous).map(|c| c.id) {
             self.step(id, fsm::Input::Collision);
         }
@@ -418,13 +451,16 @@ impl Turn<'_> {
         if dropped && !connection.has_stood() {
             return;
         }
-        let reason = DownReason::from(ending);
+        self.report(DownReason::from(ending), stood.is_some());
+    }
+
+    fn report(&mut self, reason: DownReason, was_established: bool) {
         if self.peer.session().is_none() {
             self.peer.last_down = Some(reason.clone());
         }
         self.peer.outputs.push_back(Output::Down {
             reason,
-            was_established: stood.is_some(),
+            was_established,
         });
     }
 

@@ -6,7 +6,6 @@ use super::{ConnectionId, DownReason, Session};
 
 /// What a peer asks for or tells.
 #[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "moved once, to the speaker")]
 pub enum Output {
     /// Make a connection to the neighbour.
     Connect {
@@ -20,7 +19,8 @@ pub enum Output {
         /// One or more whole messages.
         octets: Bytes,
     },
-    /// Write what was sent before, then close.
+    /// Write what was sent before, for a few seconds at most, then close; or give up the call that is still being made.
+    /// What happens on the connection from now on need not be told.
     Close {
         /// This one.
         connection: ConnectionId,

@@ -12,10 +12,10 @@ use bytes::Bytes;
 
 use super::address;
 
-pub struct Network {
-    pub start: Instant,
-    pub now: Instant,
-    pub nodes: Vec<Node>,
+pub(crate) struct Network {
+    pub(crate) start: Instant,
+    pub(crate) now: Instant,
+    pub(crate) nodes: Vec<Node>,
     links: Vec<Link>,
     queue: BTreeMap<(Instant, u64), Happening>,
     sequence: u64,
@@ -23,11 +23,11 @@ pub struct Network {
     most_latency: Duration,
 }
 
-pub struct Node {
-    pub speaker: Speaker,
-    pub events: Vec<(PeerId, Event)>,
+pub(crate) struct Node {
+    pub(crate) speaker: Speaker,
+    pub(crate) events: Vec<(PeerId, Event)>,
     /// Calls made, in all.
-    pub calls: usize,
+    pub(crate) calls: usize,
     last: u8,
     config: SpeakerConfig,
     listening: bool,
@@ -53,16 +53,35 @@ struct End {
 }
 
 enum Happening {
-    Call { from: usize, connection: ConnectionId, to: SocketAddr },
-    Answer { from: usize, connection: ConnectionId, link: Option<usize> },
-    Deliver { link: usize, end: usize, octets: Bytes },
-    Written { node: usize, connection: ConnectionId, octets: usize },
-    Hangup { link: usize, end: usize },
+    Call {
+        from: usize,
+        connection: ConnectionId,
+        to: SocketAddr,
+    },
+    Answer {
+        from: usize,
+        connection: ConnectionId,
+        link: Option<usize>,
+    },
+    Deliver {
+        link: usize,
+        end: usize,
+        octets: Bytes,
+    },
+    Written {
+        node: usize,
+        connection: ConnectionId,
+        octets: usize,
+    },
+    Hangup {
+        link: usize,
+        end: usize,
+    },
 }
 
 impl Network {
     /// Every latency is drawn below `most_latency`.
-    pub fn new(seed: u64, most_latency: Duration) -> Self {
+    pub(crate) fn new(seed: u64, most_latency: Duration) -> Self {
         let start = Instant::now();
         Self {
             start,
@@ -77,7 +96,7 @@ impl Network {
     }
 
     /// A speaker at 192.168.10.`last`.
-    pub fn add(&mut self, last: u8, config: SpeakerConfig) -> usize {
+    pub(crate) fn add(&mut self, last: u8, config: SpeakerConfig) -> usize {
         self.nodes.push(Node {
             speaker: Speaker::new(config.clone()),
             events: vec![],
@@ -91,18 +110,18 @@ impl Network {
         self.nodes.len() - 1
     }
 
-    pub fn set_peer(&mut self, node: usize, id: PeerId, settings: PeerSettings) {
+    pub(crate) fn set_peer(&mut self, node: usize, id: PeerId, settings: PeerSettings) {
         self.nodes[node].peers.insert(id, settings.clone());
         self.input(node, Input::SetPeer(id, settings));
     }
 
-    pub fn input(&mut self, node: usize, input: Input) {
+    pub(crate) fn input(&mut self, node: usize, input: Input) {
         self.nodes[node].speaker.handle(self.now, input);
         self.drain(node);
     }
 
     /// The process dies: its connections are reset, nobody listens.
-    pub fn kill(&mut self, node: usize) {
+    pub(crate) fn kill(&mut self, node: usize) {
         for link in 0..self.links.len() {
             for end in 0..2 {
                 let at = self.links[link].ends[end];
@@ -119,55 +138,66 @@ impl Network {
     }
 
     /// It comes back with what it was told before.
-    pub fn revive(&mut self, node: usize) {
+    pub(crate) fn revive(&mut self, node: usize) {
         self.nodes[node].listening = true;
         for (id, settings) in self.nodes[node].peers.clone() {
             self.input(node, Input::SetPeer(id, settings));
         }
     }
 
-    pub fn cut_all(&mut self) {
+    pub(crate) fn cut_all(&mut self) {
         for link in &mut self.links {
             link.cut = true;
         }
     }
 
-    pub fn state(&self, node: usize, id: PeerId) -> StateName {
+    pub(crate) fn state(&self, node: usize, id: PeerId) -> StateName {
         let peers = self.nodes[node].speaker.peers();
-        peers.iter().find(|peer| peer.id == id).expect("a known peer").state
+        peers
+            .iter()
+            .find(|peer| peer.id == id)
+            .expect("a known peer")
+            .state
     }
 
-    pub fn is_established(&self, node: usize, id: PeerId) -> bool {
+    pub(crate) fn is_established(&self, node: usize, id: PeerId) -> bool {
         self.state(node, id) == StateName::Established
     }
 
     /// Connections that both ends hold.
-    pub fn open_links(&self) -> usize {
+    pub(crate) fn open_links(&self) -> usize {
         let both = |link: &&Link| link.ends.iter().all(|end| end.open);
         self.links.iter().filter(both).count()
     }
 
     /// Why sessions (not attempts) of a peer ended.
-    pub fn ended(&self, node: usize, id: PeerId) -> Vec<DownReason> {
+    pub(crate) fn ended(&self, node: usize, id: PeerId) -> Vec<DownReason> {
         let events = self.nodes[node].events.iter();
         let reason = |(peer, event): &(PeerId, Event)| match event {
-            Event::Down { reason, was_established: true } if *peer == id => Some(reason.clone()),
+            Event::Down {
+                reason,
+                was_established: true,
+            } if *peer == id => Some(reason.clone()),
             _ => None,
         };
         events.filter_map(reason).collect()
     }
 
-    pub fn run(&mut self, duration: Duration) {
+    pub(crate) fn run(&mut self, duration: Duration) {
         let end = self.now + duration;
         while self.step(end) {}
         self.now = end;
     }
 
     /// Runs until it holds; panics where it never does.
-    pub fn run_until(&mut self, limit: Duration, what: &str, holds: impl Fn(&Self) -> bool) {
+    pub(crate) fn run_until(&mut self, limit: Duration, what: &str, holds: impl Fn(&Self) -> bool) {
         let end = self.now + limit;
         while !holds(self) {
-            assert!(self.step(end), "{what} within {limit:?}: {:?}", self.states());
+            assert!(
+                self.step(end),
+                "{what} within {limit:?}: {:?}",
+                self.states()
+            );
         }
     }
 
@@ -200,15 +230,33 @@ impl Network {
 
     fn happen(&mut self, happening: Happening) {
         match happening {
-            Happening::Call { from, connection, to } => self.call(from, connection, to),
-            Happening::Answer { from, connection, link } => self.answer(from, connection, link),
+            Happening::Call {
+                from,
+                connection,
+                to,
+            } => self.call(from, connection, to),
+            Happening::Answer {
+                from,
+                connection,
+                link,
+            } => self.answer(from, connection, link),
             Happening::Deliver { link, end, octets } => {
                 let to = self.links[link].ends[end];
                 if to.open && !self.links[link].cut {
-                    self.input(to.node, Input::Received { connection: to.connection, octets });
+                    self.input(
+                        to.node,
+                        Input::Received {
+                            connection: to.connection,
+                            octets,
+                        },
+                    );
                 }
             }
-            Happening::Written { node, connection, octets } => {
+            Happening::Written {
+                node,
+                connection,
+                octets,
+            } => {
                 self.input(node, Input::Written { connection, octets });
             }
             Happening::Hangup { link, end } => {
@@ -216,7 +264,13 @@ impl Network {
                 if to.open && !self.links[link].cut {
                     self.links[link].ends[end].open = false;
                     let error = "closed by peer".to_owned();
-                    self.input(to.node, Input::Closed { connection: to.connection, error });
+                    self.input(
+                        to.node,
+                        Input::Closed {
+                            connection: to.connection,
+                            error,
+                        },
+                    );
                 }
             }
         }
@@ -233,13 +287,28 @@ impl Network {
         };
         let local = SocketAddr::new(to.ip(), 179);
         let remote = SocketAddr::new(address(self.nodes[from].last), 40_000);
-        let accepted = self.nodes[callee].speaker.accept(self.now, local, remote).ok();
+        let accepted = self.nodes[callee]
+            .speaker
+            .accept(self.now, local, remote)
+            .ok();
         let link = accepted.map(|accepted| {
-            let end = |node, connection| End { node, connection, open: true, not_before: self.now };
-            self.links.push(Link { ends: [end(from, connection), end(callee, accepted)], cut: false });
+            let end = |node, connection| End {
+                node,
+                connection,
+                open: true,
+                not_before: self.now,
+            };
+            self.links.push(Link {
+                ends: [end(from, connection), end(callee, accepted)],
+                cut: false,
+            });
             self.links.len() - 1
         });
-        self.later(Happening::Answer { from, connection, link });
+        self.later(Happening::Answer {
+            from,
+            connection,
+            link,
+        });
         self.drain(callee);
     }
 
@@ -251,7 +320,14 @@ impl Network {
                 let callee = self.links[link].ends[1].node;
                 let local = SocketAddr::new(address(self.nodes[from].last), 40_000);
                 let remote = SocketAddr::new(address(self.nodes[callee].last), 179);
-                self.input(from, Input::Connected { connection, local, remote });
+                self.input(
+                    from,
+                    Input::Connected {
+                        connection,
+                        local,
+                        remote,
+                    },
+                );
             }
             Some(link) => {
                 self.links[link].ends[0].open = false;
@@ -260,7 +336,14 @@ impl Network {
             None if waited_for => {
                 let error = "closed by peer".to_owned();
                 let here = SocketAddr::new(address(self.nodes[from].last), 40_000);
-                self.input(from, Input::Connected { connection, local: here, remote: here });
+                self.input(
+                    from,
+                    Input::Connected {
+                        connection,
+                        local: here,
+                        remote: here,
+                    },
+                );
                 self.input(from, Input::Closed { connection, error });
             }
             None => {}
@@ -275,7 +358,11 @@ impl Network {
                     self.nodes[node].calls += 1;
                     self.nodes[node].calling.push(connection);
                     let to = SocketAddr::new(to, 179);
-                    self.later(Happening::Call { from: node, connection, to });
+                    self.later(Happening::Call {
+                        from: node,
+                        connection,
+                        to,
+                    });
                 }
                 Output::Send { connection, octets } => self.send(node, connection, octets),
                 Output::Close { connection } => {
@@ -293,9 +380,21 @@ impl Network {
     fn send(&mut self, node: usize, connection: ConnectionId, octets: Bytes) {
         let written = octets.len();
         if let Some((link, end)) = self.find(node, connection) {
-            self.in_order(link, end, Happening::Deliver { link, end: 1 - end, octets });
+            self.in_order(
+                link,
+                end,
+                Happening::Deliver {
+                    link,
+                    end: 1 - end,
+                    octets,
+                },
+            );
         }
-        self.later(Happening::Written { node, connection, octets: written });
+        self.later(Happening::Written {
+            node,
+            connection,
+            octets: written,
+        });
     }
 
     fn hang_up(&mut self, link: usize, end: usize) {
