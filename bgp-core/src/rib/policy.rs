@@ -234,6 +234,8 @@ pub struct CompiledPolicy {
     lengths: [Vec<u8>; 2],
     /// Statements without a condition on the prefix, ascending.
     unindexed: Vec<usize>,
+    /// For each statement the first one that does the same with a route.
+    same_effect: Vec<usize>,
 }
 
 /// One prefix of one statement. The other conditions of the statement are checked besides.
@@ -282,11 +284,17 @@ impl CompiledPolicy {
             lengths.dedup();
             lengths
         });
+        let mut effects: HashMap<(&[Action], Verdict), usize> = HashMap::new();
+        let same_effect = policy.statements.iter().enumerate();
+        let same_effect = same_effect
+            .map(|(index, rule)| *effects.entry((&rule.actions, rule.verdict)).or_insert(index))
+            .collect();
         Self {
             policy,
             by_prefix,
             lengths,
             unindexed,
+            same_effect,
         }
     }
 
@@ -315,6 +323,11 @@ impl CompiledPolicy {
         others
             .find(|index| self.holds(*index, None, prefix, attributes))
             .or(indexed)
+    }
+
+    /// A statement that stands for all those that do the same with a route.
+    pub(crate) fn effect(&self, statement: Option<usize>) -> Option<usize> {
+        self.same_effect.get(statement?).copied()
     }
 
     fn first_by_prefix(&self, prefix: Prefix, attributes: &Attributes) -> Option<usize> {

@@ -2,8 +2,8 @@
 
 pub mod action;
 pub mod addresses;
-mod export;
 pub mod diff;
+mod export;
 pub mod peers;
 mod routes;
 pub mod status;

@@ -101,19 +101,28 @@ impl Group {
         exporter: Exporter,
         loc_rib: impl Iterator<Item = Route>,
     ) -> Self {
-        let mut group = Self {
+        let mut exporter = exporter;
+        let mut unsent = vec![];
+        let table = loc_rib
+            .filter_map(|route| match exporter.export(&route) {
+                Ok(outgoing) => Some((route.prefix, outgoing)),
+                Err(refusal) => {
+                    if refusal.is_unwanted() {
+                        unsent.push((route.prefix, refusal));
+                    }
+                    None
+                }
+            })
+            .collect();
+        Self {
             key,
             exporter,
-            table: AdjRibOut::default(),
-            unsent: PrefixMap::default(),
+            table,
+            unsent: unsent.into_iter().collect(),
             members: BTreeMap::new(),
             cohorts: BTreeMap::new(),
             next_cohort: 0,
-        };
-        for route in loc_rib {
-            group.set(route.prefix, Some(&route));
         }
-        group
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -541,20 +550,18 @@ impl Group {
     }
 }
 
-fn has(peer: PeerId, table: &AdjRibOut, dirty: &PrefixMap<Before>) -> PrefixMap<Arc<Outgoing>> {
-    let mut has = PrefixMap::default();
+fn has(
+    peer: PeerId,
+    table: &AdjRibOut,
+    dirty: &PrefixMap<Before>,
+) -> PrefixMap<Arc<Outgoing>> {
     let clean = table.iter().filter(|(prefix, _)| !dirty.contains(*prefix));
-    let routes = clean.map(|(prefix, route)| (prefix, Some(route)));
-    for (prefix, route) in routes.chain(
-        dirty
-            .iter()
-            .map(|(prefix, before)| (prefix, before.route())),
-    ) {
-        if let Some(route) = seen_by(peer, route) {
-            has.insert(prefix, Arc::clone(route));
-        }
-    }
-    has
+    let clean = clean.map(|(prefix, route)| (prefix, Some(route)));
+    let dirty = dirty.iter().map(|(prefix, before)| (prefix, before.route()));
+    clean
+        .chain(dirty)
+        .filter_map(|(prefix, route)| Some((prefix, Arc::clone(seen_by(peer, route)?))))
+        .collect()
 }
 
 fn again(before: Before) -> Before {

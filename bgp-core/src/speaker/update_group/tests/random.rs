@@ -223,7 +223,7 @@ impl World {
                 let outgoing = rules.explain(route).ok()?;
                 Some((
                     route.prefix,
-                    ((*outgoing.attributes).clone(), outgoing.next_hop),
+                    ((*outgoing.attributes).clone(), outgoing.next_hop.clone()),
                 ))
             })
             .collect()
