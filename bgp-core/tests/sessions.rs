@@ -4,6 +4,7 @@ mod support;
 
 use std::time::Duration;
 
+use bgp_core::attribute::NextHop;
 use bgp_core::capability::{Capability, GracefulRestart};
 use bgp_core::fsm::StateName;
 use bgp_core::message::{Message, Notification, RefreshKind, RouteRefresh, Update};
@@ -12,39 +13,17 @@ use bgp_core::speaker::{Event, PeerId, PeerSettings, Refused};
 use bgp_core::types::{CeaseSubcode, FsmSubcode, HeaderSubcode, OpenSubcode, Reason};
 use bgp_core::{Asn, Family, HoldTime, Input, Policy, Speaker, SpeakerConfig};
 use bytes::Bytes;
-use proptest::prelude::*;
 
-use support::network::Network;
-use support::probe::{PEER, Probe, announcement, open_of, peer_context, peer_open, withdrawal};
+use support::network::{LEFT, Network, RIGHT, both_established, pair, received, start_both};
+use support::probe::{
+    CONTROL, OUR_IPV6, PEER, Probe, announcement, open_of, peer_context, peer_open, withdrawal,
+};
 use support::{
-    LEFT_AS, RIGHT_AS, address, open_settings, origination, prefix, settings, speaker_config,
+    LEFT_AS, RIGHT_AS, address, hold, open_settings, origination, prefix, settings, speaker_config,
 };
 
 const V4: Family = Family::IPV4_UNICAST;
 const SECOND: Duration = Duration::from_secs(1);
-const LEFT: usize = 0;
-const RIGHT: usize = 1;
-
-fn hold(seconds: u16) -> HoldTime {
-    HoldTime::new(seconds).expect("valid")
-}
-
-/// Two speakers that both call, of different AS, with these last octets of their identifiers.
-fn pair(seed: u64, most_latency: Duration, left_id: u8, right_id: u8) -> Network {
-    let mut network = Network::new(seed, most_latency);
-    network.add(21, speaker_config(LEFT_AS, left_id, seed));
-    network.add(1, speaker_config(RIGHT_AS, right_id, seed ^ 0xFFFF));
-    network
-}
-
-fn start_both(network: &mut Network) {
-    network.set_peer(LEFT, PEER, open_settings(1, RIGHT_AS));
-    network.set_peer(RIGHT, PEER, open_settings(21, LEFT_AS));
-}
-
-fn both_established(network: &Network) -> bool {
-    network.is_established(LEFT, PEER) && network.is_established(RIGHT, PEER)
-}
 
 fn established_pair(settle: impl Fn(&mut PeerSettings)) -> Network {
     let mut network = pair(1, Duration::from_millis(1), 21, 1);
@@ -57,11 +36,6 @@ fn established_pair(settle: impl Fn(&mut PeerSettings)) -> Network {
     network.set_peer(LEFT, PEER, left);
     network.run_until(SECOND, "both are established", both_established);
     network
-}
-
-fn received(network: &Network, node: usize) -> Vec<String> {
-    let routes = network.nodes[node].speaker.received(PEER, V4);
-    routes.iter().map(|route| route.prefix.to_string()).collect()
 }
 
 fn is_cease(reason: &DownReason, subcode: CeaseSubcode) -> bool {
@@ -96,9 +70,14 @@ fn routes_originated_before_the_peers_are_sent_first_and_then_end_of_rib() {
     let routes: Vec<&Event> = events
         .filter(|event| matches!(event, Event::RoutesReceived { .. } | Event::EndOfRib(_)))
         .collect();
-    let end = routes.iter().position(|event| **event == Event::EndOfRib(V4));
+    let end = routes
+        .iter()
+        .position(|event| **event == Event::EndOfRib(V4));
     let first = routes.iter().position(|event| matches!(event, Event::RoutesReceived { announced, .. } if announced.contains(&prefix("192.168.10.224/32"))));
-    assert!(first.expect("announced") < end.expect("ended"), "{routes:?}");
+    assert!(
+        first.expect("announced") < end.expect("ended"),
+        "{routes:?}"
+    );
 }
 
 #[test]
@@ -115,29 +94,22 @@ fn a_withdrawn_route_leaves_the_peer() {
 }
 
 #[test]
-fn a_simultaneous_open_keeps_the_connection_of_the_higher_identifier() {
-    for (left, right, caller) in [(21, 1, LEFT), (1, 21, RIGHT)] {
-        let mut network = pair(1, Duration::ZERO, left, right);
-        start_both(&mut network);
-        network.run(SECOND);
-        assert!(both_established(&network));
-        assert_eq!(network.open_links(), 1);
-        let peers = network.nodes[caller].speaker.peers();
-        let session = peers[0].session.clone().expect("a session");
-        assert_eq!(session.remote.port(), 179, "node {caller} called");
-    }
-}
-
-#[test]
 fn a_killed_speaker_comes_back_and_its_routes_with_it() {
     let mut network = established_pair(|_| {});
     network.input(LEFT, Input::Originate(origination("10.0.0.1/32")));
     network.run(Duration::from_secs(20));
     network.kill(RIGHT);
     network.run(SECOND);
-    assert_eq!(network.ended(LEFT, PEER), [DownReason::ConnectionLost("closed by peer".into())]);
+    assert_eq!(
+        network.ended(LEFT, PEER),
+        [DownReason::ConnectionLost("closed by peer".into())]
+    );
     network.revive(RIGHT);
-    network.run_until(Duration::from_secs(5), "the session is back", both_established);
+    network.run_until(
+        Duration::from_secs(5),
+        "the session is back",
+        both_established,
+    );
     network.run(SECOND);
     assert_eq!(received(&network, RIGHT), ["10.0.0.1/32"]);
 }
@@ -169,7 +141,11 @@ fn a_cable_that_is_pulled_ends_the_session_after_the_hold_time() {
         );
     }
     // The cable is back for new connections.
-    network.run_until(Duration::from_secs(30), "the session is back", both_established);
+    network.run_until(
+        Duration::from_secs(30),
+        "the session is back",
+        both_established,
+    );
 }
 
 #[test]
@@ -181,7 +157,10 @@ fn the_lower_hold_time_counts_on_both_sides() {
     network.set_peer(RIGHT, PEER, open_settings(21, LEFT_AS));
     network.run(SECOND);
     for node in [LEFT, RIGHT] {
-        let session = network.nodes[node].speaker.peers()[0].session.clone().expect("a session");
+        let session = network.nodes[node].speaker.peers()[0]
+            .session
+            .clone()
+            .expect("a session");
         assert_eq!(session.hold_time, hold(3));
         assert_eq!(session.keepalive, SECOND);
     }
@@ -213,7 +192,10 @@ fn a_peer_that_is_removed_is_told_why() {
     network.input(LEFT, Input::RemovePeer(PEER, shutdown));
     network.run(SECOND);
     let ended = network.ended(RIGHT, PEER);
-    assert!(is_cease(&ended[0], CeaseSubcode::PeerDeconfigured), "{ended:?}");
+    assert!(
+        is_cease(&ended[0], CeaseSubcode::PeerDeconfigured),
+        "{ended:?}"
+    );
     assert_eq!(network.open_links(), 0);
     assert!(network.nodes[LEFT].speaker.peers().is_empty());
 }
@@ -227,7 +209,9 @@ fn a_stopped_speaker_says_its_text_and_takes_no_connection_until_it_is_started_a
     network.run(SECOND);
     assert_eq!(network.state(LEFT, PEER), StateName::Idle);
     let ended = network.ended(RIGHT, PEER);
-    let DownReason::Received(notification) = &ended[0] else { panic!("{ended:?}") };
+    let DownReason::Received(notification) = &ended[0] else {
+        panic!("{ended:?}")
+    };
     assert_eq!(notification.communication().as_deref(), Some(text));
     network.run(Duration::from_secs(600));
     assert_eq!(network.state(LEFT, PEER), StateName::Idle);
@@ -241,14 +225,20 @@ fn a_silent_stop_sends_no_notification() {
     let mut network = established_pair(|_| {});
     network.input(LEFT, Input::Stop(Shutdown::Silent));
     network.run(SECOND);
-    assert_eq!(network.ended(RIGHT, PEER), [DownReason::ConnectionLost("closed by peer".into())]);
+    assert_eq!(
+        network.ended(RIGHT, PEER),
+        [DownReason::ConnectionLost("closed by peer".into())]
+    );
 }
 
 #[test]
 fn what_one_peer_teaches_goes_to_others_only_in_transit() {
     for transit in [false, true] {
         let mut network = Network::new(1, Duration::from_millis(1));
-        let middle = SpeakerConfig { transit, ..speaker_config(Asn(64510), 9, 1) };
+        let middle = SpeakerConfig {
+            transit,
+            ..speaker_config(Asn(64510), 9, 1)
+        };
         network.add(21, speaker_config(LEFT_AS, 21, 1));
         network.add(1, speaker_config(RIGHT_AS, 1, 2));
         let center = network.add(9, middle);
@@ -279,8 +269,14 @@ fn a_change_of_timers_makes_a_new_session_at_once() {
     network.set_peer(LEFT, PEER, changed);
     network.run_until(SECOND, "the session is back", both_established);
     let ended = network.ended(RIGHT, PEER);
-    assert!(is_cease(&ended[0], CeaseSubcode::OtherConfigurationChange), "{ended:?}");
-    let session = network.nodes[RIGHT].speaker.peers()[0].session.clone().expect("a session");
+    assert!(
+        is_cease(&ended[0], CeaseSubcode::OtherConfigurationChange),
+        "{ended:?}"
+    );
+    let session = network.nodes[RIGHT].speaker.peers()[0]
+        .session
+        .clone()
+        .expect("a session");
     assert_eq!(session.hold_time, hold(30));
 }
 
@@ -304,14 +300,26 @@ fn another_import_policy_judges_what_was_received() {
     network.input(RIGHT, Input::Originate(origination("10.0.0.1/32")));
     network.run(SECOND);
     let counts = |network: &Network| network.nodes[LEFT].speaker.peers()[0].counts[0].1;
-    assert_eq!((counts(&network).received, counts(&network).accepted), (1, 1));
+    assert_eq!(
+        (counts(&network).received, counts(&network).accepted),
+        (1, 1)
+    );
     let mut changed = open_settings(1, RIGHT_AS);
     changed.import = std::sync::Arc::new(Policy::reject_all());
     network.set_peer(LEFT, PEER, changed);
-    assert_eq!((counts(&network).received, counts(&network).accepted), (1, 0));
+    assert_eq!(
+        (counts(&network).received, counts(&network).accepted),
+        (1, 0)
+    );
     assert!(network.nodes[LEFT].speaker.loc_rib(V4).is_empty());
     network.set_peer(LEFT, PEER, open_settings(1, RIGHT_AS));
-    assert_eq!(network.nodes[LEFT].speaker.candidates(prefix("10.0.0.1/32")).len(), 1);
+    assert_eq!(
+        network.nodes[LEFT]
+            .speaker
+            .candidates(prefix("10.0.0.1/32"))
+            .len(),
+        1
+    );
 }
 
 #[test]
@@ -324,13 +332,6 @@ fn a_stranger_is_refused() {
 }
 
 #[test]
-fn a_third_connection_is_refused() {
-    let mut probe = Probe::new();
-    probe.call().expect("one place is free beside our own call");
-    assert_eq!(probe.call(), Err(Refused::NotNow(address(1))));
-}
-
-#[test]
 fn a_wrong_as_is_refused_and_not_hammered() {
     let mut probe = Probe::new();
     let mut refused = 0;
@@ -338,11 +339,17 @@ fn a_wrong_as_is_refused_and_not_hammered() {
         probe.wait_for_call(Duration::from_secs(120));
         let connection = probe.answer_call();
         probe.say(connection, &Message::Open(open_of(Asn(64999), 1)));
-        assert_eq!(probe.heard_reason(connection), Some(Reason::Open(OpenSubcode::BadPeerAs)));
+        assert_eq!(
+            probe.heard_reason(connection),
+            Some(Reason::Open(OpenSubcode::BadPeerAs))
+        );
         assert!(probe.closed.contains(&connection));
         refused += 1;
     }
-    assert!((6..20).contains(&refused), "{refused} attempts in ten minutes");
+    assert!(
+        (6..20).contains(&refused),
+        "{refused} attempts in ten minutes"
+    );
 }
 
 #[test]
@@ -365,7 +372,11 @@ fn a_peer_that_closes_after_our_open_is_not_hammered() {
         assert!(matches!(probe.heard(connection)[..], [Message::Open(_)]));
         probe.hang_up(connection);
     }
-    assert!((8..20).contains(&probe.calls_in_all), "{}", probe.calls_in_all);
+    assert!(
+        (8..20).contains(&probe.calls_in_all),
+        "{}",
+        probe.calls_in_all
+    );
 }
 
 #[test]
@@ -385,7 +396,10 @@ fn a_call_that_nobody_answers_is_given_up_reported_and_made_anew() {
     let first = probe.calls[0];
     probe.pass(Duration::from_secs(10));
     assert!(probe.closed.contains(&first));
-    assert_eq!(probe.last_down(), Some(DownReason::ConnectFailed("no answer".into())));
+    assert_eq!(
+        probe.last_down(),
+        Some(DownReason::ConnectFailed("no answer".into()))
+    );
     assert_eq!(probe.calls.len(), 1);
     let session = probe.establish();
     assert_eq!(probe.session(), Some(session));
@@ -398,7 +412,10 @@ fn ipv4_endpoints_in_ipv6_form_are_ipv4_endpoints() {
         let address = format!("[::ffff:192.168.10.{last}]:{port}");
         address.parse().expect("an address")
     };
-    probe.speaker.accept(probe.now, mapped(21, 179), mapped(1, 40_000)).expect("known");
+    probe
+        .speaker
+        .accept(probe.now, mapped(21, 179), mapped(1, 40_000))
+        .expect("known");
     let connection = ConnectionId(2);
     probe.finish(connection);
     let session = probe.speaker.peers()[0].session.clone().expect("a session");
@@ -425,11 +442,21 @@ fn why_a_route_is_sent_or_not_can_be_asked() {
 fn a_peer_that_knows_no_capabilities_gets_an_open_without_any() {
     let mut probe = Probe::new();
     let connection = probe.answer_call();
-    assert!(matches!(&probe.heard(connection)[..], [Message::Open(open)] if !open.capabilities.is_empty()));
+    assert!(
+        matches!(&probe.heard(connection)[..], [Message::Open(open)] if !open.capabilities.is_empty())
+    );
     let reason = Reason::Open(OpenSubcode::UnsupportedOptionalParameter);
-    probe.say(connection, &Message::Notification(Notification { reason, data: Bytes::new() }));
+    probe.say(
+        connection,
+        &Message::Notification(Notification {
+            reason,
+            data: Bytes::new(),
+        }),
+    );
     let connection = probe.answer_call();
-    assert!(matches!(&probe.heard(connection)[..], [Message::Open(open)] if open.capabilities.is_empty()));
+    assert!(
+        matches!(&probe.heard(connection)[..], [Message::Open(open)] if open.capabilities.is_empty())
+    );
 }
 
 #[test]
@@ -437,7 +464,10 @@ fn a_notification_is_never_answered() {
     let mut probe = Probe::new();
     let connection = probe.establish();
     probe.heard(connection);
-    let received = Notification { reason: Reason::Cease(CeaseSubcode::AdministrativeReset), data: Bytes::new() };
+    let received = Notification {
+        reason: Reason::Cease(CeaseSubcode::AdministrativeReset),
+        data: Bytes::new(),
+    };
     probe.say(connection, &Message::Notification(received.clone()));
     assert!(probe.heard(connection).is_empty());
     assert!(probe.closed.contains(&connection));
@@ -449,109 +479,112 @@ fn messages_out_of_turn_end_the_connection_with_the_code_of_the_state() {
     let mut probe = Probe::new();
     let connection = probe.answer_call();
     probe.say(connection, &Message::Keepalive);
-    assert_eq!(probe.heard_reason(connection), Some(Reason::Fsm(FsmSubcode::OpenSent)));
+    assert_eq!(
+        probe.heard_reason(connection),
+        Some(Reason::Fsm(FsmSubcode::OpenSent))
+    );
 
     let mut probe = Probe::new();
     let connection = probe.answer_call();
     probe.say(connection, &Message::Open(peer_open()));
     probe.say(connection, &Message::Update(Update::empty()));
-    assert_eq!(probe.heard_reason(connection), Some(Reason::Fsm(FsmSubcode::OpenConfirm)));
+    assert_eq!(
+        probe.heard_reason(connection),
+        Some(Reason::Fsm(FsmSubcode::OpenConfirm))
+    );
 
     let mut probe = Probe::new();
     let connection = probe.establish();
     probe.say(connection, &Message::Open(peer_open()));
-    assert_eq!(probe.heard_reason(connection), Some(Reason::Fsm(FsmSubcode::Established)));
+    assert_eq!(
+        probe.heard_reason(connection),
+        Some(Reason::Fsm(FsmSubcode::Established))
+    );
 }
 
 #[test]
-fn garbage_on_a_second_connection_leaves_the_session_alone() {
-    let mut probe = Probe::new();
-    let session = probe.establish();
-    probe.say(session, &announcement(&["10.0.0.0/8"], &[64513]));
-    for garbage in [&[0_u8; 19][..], &[0xFF; 300], b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"] {
-        let second = probe.call().expect("a place is free");
-        probe.say_octets(second, Bytes::copy_from_slice(garbage));
-        assert!(matches!(probe.heard_reason(second), Some(Reason::Header(_))));
-        assert!(probe.closed.contains(&second));
-        assert_eq!(probe.session(), Some(session));
-    }
-    assert!(probe.heard_reason(session).is_none());
-    assert_eq!(probe.speaker.received(PEER, V4).len(), 1);
-    probe.pass_alive(session, Duration::from_secs(600));
-    assert_eq!(probe.session(), Some(session));
-    assert_eq!(probe.calls_in_all, 1);
-}
-
-#[test]
-fn a_second_connection_with_a_good_open_loses_against_the_session() {
-    let mut probe = Probe::new();
-    let session = probe.establish();
-    let second = probe.call().expect("a place is free");
-    probe.say(second, &Message::Open(peer_open()));
-    let collision = Reason::Cease(CeaseSubcode::ConnectionCollision);
-    assert_eq!(probe.heard_reason(second), Some(collision));
-    assert_eq!(probe.session(), Some(session));
-}
-
-#[test]
-fn a_silent_second_connection_does_not_hinder_the_first() {
-    let mut probe = Probe::new();
-    probe.call().expect("a place is free");
-    let session = probe.establish();
-    probe.pass_alive(session, Duration::from_secs(600));
-    assert_eq!(probe.session(), Some(session));
-}
-
-#[test]
-fn a_restarted_peer_with_graceful_restart_replaces_its_session() {
-    let restart = GracefulRestart { restart_time: 120, families: vec![(V4, true)], ..GracefulRestart::default() };
-    let mut ours = open_settings(1, RIGHT_AS);
-    ours.session.graceful_restart = Some(restart.clone());
-    let mut probe = Probe::with(ours);
+fn an_ipv6_session_carries_both_families_with_its_own_address_as_next_hop() {
+    let remote: std::net::Ipv6Addr = "2001:db8::1".parse().expect("an address");
+    let mut probe = Probe::with(settings(PeerConfig::new(remote.into(), RIGHT_AS)));
+    probe.input(Input::Originate(origination("2001:db8:5::224/128")));
+    probe.input(Input::Originate(origination("10.0.0.1/32")));
+    let session = probe.answer_call();
     let mut open = peer_open();
-    open.capabilities.push(Capability::GracefulRestart(restart));
-    let first = probe.answer_call();
-    probe.say(first, &Message::Open(open.clone()));
-    probe.say(first, &Message::Keepalive);
-    assert_eq!(probe.session(), Some(first));
-    let second = probe.call().expect("a place is free");
-    probe.say(second, &Message::Open(open));
-    probe.say(second, &Message::Keepalive);
-    assert_eq!(probe.session(), Some(second));
-    assert!(probe.closed.contains(&first));
-    assert_eq!(probe.heard_reason(first), None);
+    let tuple = (V4, bgp_core::types::Afi::IPV6);
+    open.capabilities
+        .push(Capability::ExtendedNextHop(vec![tuple]));
+    probe.say(session, &Message::Open(open));
+    probe.say(session, &Message::Keepalive);
+    let heard = probe.heard(session);
+    let reached: Vec<String> = heard
+        .iter()
+        .filter_map(|message| match message {
+            Message::Update(update) => update.mp_reach.as_ref(),
+            _ => None,
+        })
+        .map(|reach| {
+            assert_eq!(reach.next_hop, NextHop::V6(OUR_IPV6));
+            reach
+                .nlri
+                .iter()
+                .map(|nlri| nlri.prefix.to_string())
+                .collect()
+        })
+        .collect();
+    assert_eq!(reached.len(), 2, "{heard:?}");
+    assert!(reached.contains(&"10.0.0.1/32".to_owned()));
+    assert!(reached.contains(&"2001:db8:5::224/128".to_owned()));
 }
 
 #[test]
-fn both_orders_of_crossed_opens_keep_the_same_connection() {
-    // The speaker is 192.168.10.21; the peer's identifier is lower or higher.
-    for (peer_id, ours_wins) in [(1, true), (99, false)] {
-        for ours_first in [true, false] {
-            let mut probe = Probe::new();
-            let ours = probe.answer_call();
-            let theirs = probe.call().expect("a place is free");
-            let open = Message::Open(open_of(RIGHT_AS, peer_id));
-            let (first, second) = if ours_first { (ours, theirs) } else { (theirs, ours) };
-            probe.say(first, &open);
-            probe.say(second, &open);
-            let (winner, loser) = if ours_wins { (ours, theirs) } else { (theirs, ours) };
-            let collision = Reason::Cease(CeaseSubcode::ConnectionCollision);
-            assert_eq!(probe.heard_reason(loser), Some(collision));
-            probe.say(winner, &Message::Keepalive);
-            assert_eq!(probe.session(), Some(winner));
-        }
+fn that_we_restarted_is_said_until_the_first_session_stands() {
+    let restart = GracefulRestart {
+        restarting: true,
+        restart_time: 120,
+        ..GracefulRestart::default()
+    };
+    let mut ours = open_settings(1, RIGHT_AS);
+    ours.session.graceful_restart = Some(restart);
+    let mut probe = Probe::with(ours);
+    for restarting in [true, false] {
+        let connection = probe.answer_call();
+        let heard = probe.heard(connection);
+        let Message::Open(open) = &heard[0] else {
+            panic!("{heard:?}")
+        };
+        let said = open.capabilities.iter().any(|capability| {
+            matches!(capability, Capability::GracefulRestart(restart) if restart.restarting)
+        });
+        assert_eq!(said, restarting);
+        probe.finish(connection);
+        probe.hang_up(connection);
+        probe.wait_for_call(SECOND);
     }
 }
 
 #[test]
-fn the_loser_of_a_collision_hears_no_keepalive() {
-    let mut probe = Probe::new();
-    let ours = probe.answer_call();
-    let theirs = probe.call().expect("a place is free");
-    probe.say(ours, &Message::Open(peer_open()));
-    probe.say(theirs, &Message::Open(peer_open()));
-    let heard = probe.heard(theirs);
-    assert!(matches!(heard[..], [Message::Open(_), Message::Notification(_)]), "{heard:?}");
+fn a_farewell_takes_our_routes_along_where_a_plain_cease_would_not() {
+    for (notification, said) in [
+        (false, CeaseSubcode::PeerDeconfigured),
+        (true, CeaseSubcode::HardReset),
+    ] {
+        let restart = GracefulRestart {
+            notification,
+            restart_time: 120,
+            ..GracefulRestart::default()
+        };
+        let mut ours = open_settings(1, RIGHT_AS);
+        ours.session.graceful_restart = Some(restart.clone());
+        let mut probe = Probe::with(ours);
+        let session = probe.answer_call();
+        let mut open = peer_open();
+        open.capabilities.push(Capability::GracefulRestart(restart));
+        probe.say(session, &Message::Open(open));
+        probe.say(session, &Message::Keepalive);
+        let shutdown = Shutdown::Cease(CeaseSubcode::PeerDeconfigured, String::new());
+        probe.input(Input::RemovePeer(PEER, shutdown));
+        assert_eq!(probe.heard_reason(session), Some(Reason::Cease(said)));
+    }
 }
 
 #[test]
@@ -565,22 +598,33 @@ fn a_route_refresh_brings_everything_again_between_its_marks() {
     let heard = probe.heard(session);
     assert_eq!(heard.first(), Some(&refresh(RefreshKind::Begin)));
     assert_eq!(heard.last(), Some(&refresh(RefreshKind::End)));
-    let Message::Update(update) = &heard[1] else { panic!("{heard:?}") };
-    assert_eq!(update.announced.iter().next().map(|nlri| nlri.prefix), Some(prefix("10.0.0.1/32")));
+    let Message::Update(update) = &heard[1] else {
+        panic!("{heard:?}")
+    };
+    assert_eq!(
+        update.announced.iter().next().map(|nlri| nlri.prefix),
+        Some(prefix("10.0.0.1/32"))
+    );
 }
 
 #[test]
 fn what_a_refresh_does_not_bring_again_is_gone() {
     let mut probe = Probe::new();
     let session = probe.establish();
-    probe.say(session, &announcement(&["10.0.0.0/24", "10.0.1.0/24"], &[64513]));
+    probe.say(
+        session,
+        &announcement(&["10.0.0.0/24", "10.0.1.0/24"], &[64513]),
+    );
     let refresh = |kind| Message::RouteRefresh(RouteRefresh { family: V4, kind });
     probe.say(session, &refresh(RefreshKind::Begin));
     probe.say(session, &announcement(&["10.0.1.0/24"], &[64513]));
     assert_eq!(probe.speaker.received(PEER, V4).len(), 2);
     probe.say(session, &refresh(RefreshKind::End));
     let left = probe.speaker.received(PEER, V4);
-    assert_eq!(left.iter().map(|route| route.prefix).collect::<Vec<_>>(), [prefix("10.0.1.0/24")]);
+    assert_eq!(
+        left.iter().map(|route| route.prefix).collect::<Vec<_>>(),
+        [prefix("10.0.1.0/24")]
+    );
 }
 
 #[test]
@@ -589,7 +633,10 @@ fn too_many_routes_end_the_session_for_a_while() {
     ours.max_prefixes = Some(2);
     let mut probe = Probe::with(ours);
     let session = probe.establish();
-    probe.say(session, &announcement(&["10.0.0.0/24", "10.0.1.0/24"], &[64513]));
+    probe.say(
+        session,
+        &announcement(&["10.0.0.0/24", "10.0.1.0/24"], &[64513]),
+    );
     assert_eq!(probe.session(), Some(session));
     probe.say(session, &announcement(&["10.0.2.0/24"], &[64513]));
     assert_eq!(
@@ -607,7 +654,10 @@ fn withdrawals_and_announcements_are_counted_and_told() {
     let mut probe = Probe::new();
     let session = probe.establish();
     probe.events.clear();
-    probe.say(session, &announcement(&["10.0.0.0/24", "10.0.1.0/24"], &[64513]));
+    probe.say(
+        session,
+        &announcement(&["10.0.0.0/24", "10.0.1.0/24"], &[64513]),
+    );
     probe.say(session, &withdrawal(&["10.0.0.0/24", "10.9.9.0/24"]));
     let changes: Vec<Event> = probe.events.drain(..).collect();
     assert_eq!(
@@ -617,7 +667,10 @@ fn withdrawals_and_announcements_are_counted_and_told() {
                 announced: vec![prefix("10.0.0.0/24"), prefix("10.0.1.0/24")],
                 withdrawn: vec![],
             },
-            Event::RoutesReceived { announced: vec![], withdrawn: vec![prefix("10.0.0.0/24")] },
+            Event::RoutesReceived {
+                announced: vec![],
+                withdrawn: vec![prefix("10.0.0.0/24")]
+            },
         ]
     );
     assert_eq!(probe.speaker.peers()[0].counts[0].1.received, 1);
@@ -640,7 +693,12 @@ fn a_path_that_does_not_start_with_the_neighbour_withdraws_the_route() {
     probe.say(session, &announcement(&["10.0.0.0/24"], &[64513]));
     probe.say(session, &announcement(&["10.0.0.0/24"], &[65000]));
     assert!(probe.speaker.received(PEER, V4).is_empty());
-    assert!(probe.events.iter().any(|event| matches!(event, Event::Fault(_))));
+    assert!(
+        probe
+            .events
+            .iter()
+            .any(|event| matches!(event, Event::Fault(_)))
+    );
     assert_eq!(probe.session(), Some(session));
 
     let mut tolerant = PeerConfig::new(address(1), RIGHT_AS);
@@ -658,10 +716,15 @@ fn our_own_route_goes_out_whatever_a_peer_says_about_the_prefix() {
     let session = probe.answer_call();
     probe.say(session, &Message::Open(open_of(LEFT_AS, 1)));
     probe.say(session, &Message::Keepalive);
-    let Message::Update(mut update) = announcement(&["10.0.0.1/32"], &[]) else { unreachable!() };
+    let Message::Update(mut update) = announcement(&["10.0.0.1/32"], &[]) else {
+        unreachable!()
+    };
     update.attributes.as_mut().expect("attributes").local_pref = Some(500);
     let octets = Message::Update(update)
-        .encode(&bgp_core::message::WireContext { external: false, ..peer_context() })
+        .encode(&bgp_core::message::WireContext {
+            external: false,
+            ..peer_context()
+        })
         .expect("it fits");
     probe.say_octets(session, octets);
     assert_eq!(probe.speaker.candidates(prefix("10.0.0.1/32")).len(), 2);
@@ -682,12 +745,19 @@ fn a_peer_that_never_reads_costs_a_bounded_amount_and_is_given_up() {
     let most = Speaker::SEND_WINDOW + 65_535 + CONTROL;
     for _ in 0..47 {
         probe.pass_alive(session, Duration::from_secs(10));
-        assert!(probe.outstanding[&session] <= most, "{}", probe.outstanding[&session]);
+        assert!(
+            probe.outstanding[&session] <= most,
+            "{}",
+            probe.outstanding[&session]
+        );
         assert_eq!(probe.session(), Some(session));
     }
     probe.pass_alive(session, Duration::from_secs(20));
     assert_eq!(probe.session(), None);
-    assert_eq!(probe.heard_reason(session), Some(Reason::SendHoldTimerExpired));
+    assert_eq!(
+        probe.heard_reason(session),
+        Some(Reason::SendHoldTimerExpired)
+    );
 }
 
 #[test]
@@ -701,20 +771,24 @@ fn keepalives_go_out_while_updates_wait_and_never_pile_up() {
     // The one of OpenConfirm has not been read either.
     assert!(heard.is_empty(), "{heard:?}");
     let octets = probe.outstanding[&session];
-    probe.input(Input::Written { connection: session, octets });
+    probe.input(Input::Written {
+        connection: session,
+        octets,
+    });
     probe.pass_alive(session, Duration::from_secs(60));
     assert_eq!(probe.heard(session), [Message::Keepalive]);
 }
-
-/// OPEN, KEEPALIVE and NOTIFICATION at their largest.
-const CONTROL: usize = 3 * 4096;
 
 #[test]
 fn octets_in_pieces_mean_the_same() {
     let mut probe = Probe::new();
     let connection = probe.answer_call();
     let mut octets = vec![];
-    for message in [Message::Open(peer_open()), Message::Keepalive, announcement(&["10.0.0.0/24"], &[64513])] {
+    for message in [
+        Message::Open(peer_open()),
+        Message::Keepalive,
+        announcement(&["10.0.0.0/24"], &[64513]),
+    ] {
         octets.extend_from_slice(&message.encode(&peer_context()).expect("it fits"));
     }
     for octet in octets {
@@ -744,165 +818,13 @@ fn inputs_about_connections_that_are_gone_are_ignored() {
     probe.hang_up(session);
     probe.say(session, &Message::Keepalive);
     probe.hang_up(session);
-    probe.input(Input::Written { connection: session, octets: 1 << 40 });
-    probe.input(Input::ConnectFailed { connection: ConnectionId(999), error: String::new() });
+    probe.input(Input::Written {
+        connection: session,
+        octets: 1 << 40,
+    });
+    probe.input(Input::ConnectFailed {
+        connection: ConnectionId(999),
+        error: String::new(),
+    });
     assert_eq!(probe.session(), None);
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
-
-    #[test]
-    fn simultaneous_opens_converge_to_exactly_one_session(
-        seed in any::<u64>(),
-        latency in 0_u64..200,
-        ids in prop_oneof![Just((21_u8, 1_u8)), Just((1, 21)), Just((7, 7))],
-    ) {
-        let mut network = pair(seed, Duration::from_millis(latency), ids.0, ids.1);
-        start_both(&mut network);
-        network.input(LEFT, Input::Originate(origination("10.0.0.1/32")));
-        network.run_until(Duration::from_secs(60), "both are established", both_established);
-        network.run(Duration::from_secs(10));
-        prop_assert!(both_established(&network));
-        prop_assert_eq!(network.open_links(), 1);
-        let ends = [LEFT, RIGHT].map(|node| network.ended(node, PEER).len());
-        network.run(Duration::from_secs(1000));
-        prop_assert_eq!(ends, [LEFT, RIGHT].map(|node| network.ended(node, PEER).len()));
-        prop_assert_eq!(received(&network, RIGHT), ["10.0.0.1/32"]);
-    }
-
-    #[test]
-    fn restarts_at_any_moment_end_in_one_session(
-        seed in any::<u64>(),
-        moments in proptest::collection::vec((0_usize..2, 0_u64..3000), 1..6),
-    ) {
-        let mut network = pair(seed, Duration::from_millis(100), 21, 1);
-        start_both(&mut network);
-        for (node, wait) in moments {
-            network.run(Duration::from_millis(wait));
-            network.kill(node);
-            network.run(Duration::from_millis(wait / 2));
-            network.revive(node);
-        }
-        network.run_until(Duration::from_secs(200), "both are established", both_established);
-        network.run(Duration::from_secs(200));
-        prop_assert!(both_established(&network));
-        prop_assert_eq!(network.open_links(), 1);
-    }
-
-    #[test]
-    fn whatever_happens_nothing_panics_and_memory_is_bounded(
-        steps in proptest::collection::vec(step(), 1..120),
-        reads in any::<bool>(),
-    ) {
-        let mut probe = Probe::new();
-        probe.reads = reads;
-        let mut known: Vec<ConnectionId> = probe.calls.clone();
-        for step in steps {
-            take(&mut probe, &mut known, step);
-            let most = Speaker::SEND_WINDOW + 65_535 + CONTROL;
-            prop_assert!(probe.outstanding.values().all(|octets| *octets <= most));
-            prop_assert!(probe.calls.len() <= 2);
-        }
-    }
-}
-
-#[derive(Clone, Debug)]
-enum Step {
-    Answer,
-    Refuse,
-    Call,
-    HangUp(usize),
-    Say(usize, u8),
-    Garbage(usize, Vec<u8>),
-    Confirm(usize, usize),
-    Wait(u64),
-    Originate(u8),
-    Withdraw(u8),
-    Configure(u8),
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    prop_oneof![
-        3 => Just(Step::Answer),
-        1 => Just(Step::Refuse),
-        2 => Just(Step::Call),
-        1 => any::<usize>().prop_map(Step::HangUp),
-        8 => (any::<usize>(), any::<u8>()).prop_map(|(which, what)| Step::Say(which, what)),
-        1 => (any::<usize>(), proptest::collection::vec(any::<u8>(), 0..64))
-            .prop_map(|(which, octets)| Step::Garbage(which, octets)),
-        1 => (any::<usize>(), 0_usize..10_000).prop_map(|(which, octets)| Step::Confirm(which, octets)),
-        3 => (0_u64..300).prop_map(Step::Wait),
-        2 => any::<u8>().prop_map(Step::Originate),
-        1 => any::<u8>().prop_map(Step::Withdraw),
-        1 => any::<u8>().prop_map(Step::Configure),
-    ]
-}
-
-fn take(probe: &mut Probe, known: &mut Vec<ConnectionId>, step: Step) {
-    let pick = |known: &[ConnectionId], which: usize| known.get(which % known.len().max(1)).copied();
-    match step {
-        Step::Answer if !probe.calls.is_empty() => known.push(probe.answer_call()),
-        Step::Refuse if !probe.calls.is_empty() => probe.refuse_call(),
-        Step::Answer | Step::Refuse => {}
-        Step::Call => known.extend(probe.call().ok()),
-        Step::HangUp(which) => {
-            if let Some(connection) = pick(known, which) {
-                probe.hang_up(connection);
-            }
-        }
-        Step::Say(which, what) => {
-            if let Some(connection) = pick(known, which) {
-                probe.say(connection, &message(what));
-            }
-        }
-        Step::Garbage(which, octets) => {
-            if let Some(connection) = pick(known, which) {
-                probe.say_octets(connection, octets.into());
-            }
-        }
-        Step::Confirm(which, octets) => {
-            if let Some(connection) = pick(known, which) {
-                probe.input(Input::Written { connection, octets });
-                let outstanding = probe.outstanding.entry(connection).or_default();
-                *outstanding = outstanding.saturating_sub(octets);
-            }
-        }
-        Step::Wait(seconds) => probe.pass(Duration::from_secs(seconds)),
-        Step::Originate(fourth) => {
-            for third in 0..200 {
-                let route = format!("10.1.{third}.{fourth}/32");
-                probe.input(Input::Originate(origination(&route)));
-            }
-        }
-        Step::Withdraw(fourth) => {
-            for third in 0..200 {
-                let route = format!("10.1.{third}.{fourth}/32");
-                probe.input(Input::WithdrawOrigination(prefix(&route)));
-            }
-        }
-        Step::Configure(what) => {
-            let mut settings = open_settings(1, RIGHT_AS);
-            settings.session.passive = what & 1 != 0;
-            settings.session.hold_time = hold(u16::from(what) + 3);
-            probe.input(Input::SetPeer(PEER, settings));
-        }
-    }
-}
-
-fn message(what: u8) -> Message {
-    let refresh = |kind| Message::RouteRefresh(RouteRefresh { family: V4, kind });
-    match what % 12 {
-        0..=2 => Message::Open(peer_open()),
-        3..=5 => Message::Keepalive,
-        6 => announcement(&["10.0.0.0/24", "10.0.1.0/24"], &[64513]),
-        7 => withdrawal(&["10.0.0.0/24"]),
-        8 => Message::Open(open_of(Asn(64999), 1)),
-        9 => refresh(RefreshKind::Request),
-        10 => refresh(if what & 64 == 0 { RefreshKind::Begin } else { RefreshKind::End }),
-        _ => Message::Notification(Notification {
-            reason: Reason::Cease(CeaseSubcode::AdministrativeReset),
-            data: Bytes::new(),
-        }),
-    }
 }

@@ -17,14 +17,16 @@ pub enum Output {
         /// The connection's name from now on.
         connection: ConnectionId,
     },
-    /// Write these octets. At most [`Speaker::SEND_WINDOW`] octets (and one message) of one connection are outstanding.
+    /// Write these octets. At most [`Speaker::SEND_WINDOW`](super::Speaker::SEND_WINDOW)
+    /// octets (and one message) of one connection are outstanding.
     Send {
         /// On this connection.
         connection: ConnectionId,
         /// Whole messages.
         octets: Bytes,
     },
-    /// Write what was sent before, then close.
+    /// Write what was sent before, for a few seconds at most, then close; or give up the call that is still being made.
+    /// What happens on the connection from now on need not be told.
     Close {
         /// This one.
         connection: ConnectionId,

@@ -1,7 +1,7 @@
 //! One speaker under test and a peer that is played by hand, message by message.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use bgp_core::capability::Capability;
@@ -16,6 +16,9 @@ use bytes::Bytes;
 use super::{LEFT_AS, RIGHT_AS, address, attributes_of, open_settings, router_id, speaker_config};
 
 pub(crate) const PEER: PeerId = PeerId(1);
+
+/// Our end where the peer has an IPv6 address.
+pub(crate) const OUR_IPV6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x21);
 
 /// The speaker is 192.168.10.21 of AS 64512; the peer is 192.168.10.`peer` of AS 64513.
 pub(crate) struct Probe {
@@ -33,7 +36,7 @@ pub(crate) struct Probe {
     pub(crate) outstanding: BTreeMap<ConnectionId, usize>,
     /// Confirm octets as soon as they are sent.
     pub(crate) reads: bool,
-    peer: u8,
+    address: IpAddr,
 }
 
 impl Probe {
@@ -54,7 +57,7 @@ impl Probe {
             sent: BTreeMap::new(),
             outstanding: BTreeMap::new(),
             reads: true,
-            peer: 1,
+            address: settings.session.address,
         };
         probe.input(Input::SetPeer(PEER, settings));
         probe
@@ -93,7 +96,8 @@ impl Probe {
                 return;
             }
             for (connection, octets) in written {
-                self.speaker.handle(self.now, Input::Written { connection, octets });
+                self.speaker
+                    .handle(self.now, Input::Written { connection, octets });
             }
         }
     }
@@ -121,7 +125,11 @@ impl Probe {
     pub(crate) fn answer_call(&mut self) -> ConnectionId {
         let connection = self.calls.pop().expect("a call is out");
         let (local, remote) = self.endpoints();
-        self.input(Input::Connected { connection, local, remote });
+        self.input(Input::Connected {
+            connection,
+            local,
+            remote,
+        });
         connection
     }
 
@@ -140,7 +148,15 @@ impl Probe {
     }
 
     fn endpoints(&self) -> (SocketAddr, SocketAddr) {
-        (SocketAddr::new(address(21), 40_000), SocketAddr::new(address(self.peer), 179))
+        let here = if self.address.is_ipv6() {
+            OUR_IPV6.into()
+        } else {
+            address(21)
+        };
+        (
+            SocketAddr::new(here, 40_000),
+            SocketAddr::new(self.address, 179),
+        )
     }
 
     /// The peer says something; everything it says is encoded with four-octet AS numbers.
@@ -172,10 +188,12 @@ impl Probe {
     }
 
     pub(crate) fn heard_reason(&mut self, connection: ConnectionId) -> Option<Reason> {
-        self.heard(connection).into_iter().find_map(|message| match message {
-            Message::Notification(Notification { reason, .. }) => Some(reason),
-            _ => None,
-        })
+        self.heard(connection)
+            .into_iter()
+            .find_map(|message| match message {
+                Message::Notification(Notification { reason, .. }) => Some(reason),
+                _ => None,
+            })
     }
 
     /// Takes the call that is out through to a session.
@@ -197,7 +215,10 @@ impl Probe {
     }
 
     pub(crate) fn session(&self) -> Option<ConnectionId> {
-        self.speaker.peers()[0].session.as_ref().map(|session| session.connection)
+        self.speaker.peers()[0]
+            .session
+            .as_ref()
+            .map(|session| session.connection)
     }
 
     pub(crate) fn last_down(&self) -> Option<DownReason> {
@@ -222,6 +243,7 @@ pub(crate) fn peer_context() -> WireContext {
     WireContext {
         four_octet_as: true,
         families: vec![Family::IPV4_UNICAST, Family::IPV6_UNICAST],
+        extended_next_hop: vec![Family::IPV4_UNICAST],
         max_message: 65_535,
         ..WireContext::initial()
     }
@@ -263,3 +285,6 @@ pub(crate) fn withdrawal(prefixes: &[&str]) -> Message {
     update.withdrawn = bgp_core::attribute::NlriList::build(Family::IPV4_UNICAST, false, nlri);
     Message::Update(update)
 }
+
+/// OPEN, KEEPALIVE and NOTIFICATION at their largest.
+pub(crate) const CONTROL: usize = 3 * 4096;
