@@ -1,34 +1,23 @@
-//! What goes to the log, each thing once: for as long as it stays as it is, and again when it comes back.
+//! What goes to the log, each thing once: for as long as it stays as it is, and again when it comes back. What is wrong
+//! with objects is told by the source that reads them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use tracing::{info, warn};
 
-use crate::cluster::{ObjectName, Problem};
+use crate::cluster::ObjectName;
 use crate::plan::BgpPlan;
 use crate::plan::addresses::{AddressPlan, ServiceStatus};
 
 /// What was said.
 #[derive(Debug, Default)]
 pub(super) struct Telling {
-    problems: BTreeSet<String>,
     notes: BTreeSet<String>,
     services: BTreeMap<ObjectName, ServiceStatus>,
     writing: Option<String>,
 }
 
 impl Telling {
-    pub(super) fn problems(&mut self, problems: &[Problem]) {
-        let now: BTreeSet<String> = problems.iter().map(problem).collect();
-        for text in now.difference(&self.problems) {
-            warn!("{text}");
-        }
-        for text in self.problems.difference(&now) {
-            info!("no longer a problem: {text}");
-        }
-        self.problems = now;
-    }
-
     pub(super) fn notes(&mut self, notes: &[String]) {
         let now: BTreeSet<String> = notes.iter().cloned().collect();
         for text in now.difference(&self.notes) {
@@ -82,16 +71,4 @@ pub(super) fn notes(plan: &BgpPlan) -> Vec<String> {
 
 fn addresses(status: &ServiceStatus) -> Vec<String> {
     status.ingress.iter().filter_map(|entry| entry.ip.map(|ip| ip.to_string()).or_else(|| entry.hostname.clone())).collect()
-}
-
-fn problem(problem: &Problem) -> String {
-    let mut parts: Vec<&str> = vec![];
-    parts.extend(problem.place.as_deref());
-    parts.extend([problem.object.as_str(), problem.field.as_str()].iter().filter(|part| !part.is_empty()));
-    parts.push(&problem.message);
-    let mut text = parts.join(": ");
-    if problem.last_valid_in_force {
-        text.push_str(" (its last valid version stays in force)");
-    }
-    text
 }
