@@ -54,7 +54,11 @@ impl Telling {
                     info!(service = %name, addresses = addresses.join(", "), "address given");
                 }
             }
-            if let Some(condition) = status.condition.as_ref().filter(|condition| !condition.satisfied) {
+            if let Some(condition) = status
+                .condition
+                .as_ref()
+                .filter(|condition| !condition.satisfied)
+            {
                 warn!(service = %name, reason = condition.reason, "not satisfied: {}", condition.message);
             }
         }
@@ -64,11 +68,26 @@ impl Telling {
 
 /// All that is to be known about this node's BGP, in one list.
 pub(super) fn notes(plan: &BgpPlan) -> Vec<String> {
-    let held = plan.held.iter().map(|(name, why)| format!("BGP instance {name} stays as it is: {why}"));
-    let all = plan.hold_all.iter().map(|why| format!("BGP stays as it is: {why}"));
+    let held = plan
+        .held
+        .iter()
+        .map(|(name, why)| format!("BGP instance {name} stays as it is: {why}"));
+    let all = plan
+        .hold_all
+        .iter()
+        .map(|why| format!("BGP stays as it is: {why}"));
     all.chain(held).chain(plan.notes.iter().cloned()).collect()
 }
 
 fn addresses(status: &ServiceStatus) -> Vec<String> {
-    status.ingress.iter().filter_map(|entry| entry.ip.map(|ip| ip.to_string()).or_else(|| entry.hostname.clone())).collect()
+    status
+        .ingress
+        .iter()
+        .filter_map(|entry| {
+            entry
+                .ip
+                .map(|ip| ip.to_string())
+                .or_else(|| entry.hostname.clone())
+        })
+        .collect()
 }

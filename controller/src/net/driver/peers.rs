@@ -173,12 +173,7 @@ pub(super) fn transport(identity: &Identity, plan: &PeerPlan) -> Transport {
     }
 }
 
-fn settings(
-    identity: &Identity,
-    node: &str,
-    plan: &PeerPlan,
-    restarting: bool,
-) -> PeerSettings {
+fn settings(identity: &Identity, node: &str, plan: &PeerPlan, restarting: bool) -> PeerSettings {
     let mut extra_capabilities = vec![Capability::Fqdn {
         host: node.to_owned(),
         domain: String::new(),
