@@ -1,0 +1,252 @@
+//! The run loop of a node: objects -> snapshot -> addresses and statuses -> BGP plan -> actions. It owns the clock.
+
+mod instances;
+mod signals;
+mod telling;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use tokio::task::{JoinSet, block_in_place};
+use tokio::time::sleep_until;
+use tracing::{info, warn};
+
+use self::instances::Instances;
+use self::signals::Signals;
+use self::telling::Telling;
+use crate::apply::directory::StateDirectory;
+use crate::cli::{Failure, Outcome};
+use crate::cluster::Snapshot;
+use crate::config::{Listen, RunConfig};
+use crate::net::changes::Changes;
+use crate::observe::api::{Api, BindError};
+use crate::observe::health::Health;
+use crate::observe::{ClusterView, State};
+use crate::plan::addresses::{AddressBook, AddressPlan};
+use crate::plan::diff::{Applied, diff};
+use crate::plan::{Settings, peers};
+use crate::watch::Observed;
+use crate::watch::directory::DirectorySource;
+
+/// Wait before statuses that could not be written are written again.
+const WRITE_RETRY: Duration = Duration::from_secs(1);
+
+/// Runs until SIGINT or SIGTERM, then ends the sessions in order.
+///
+/// # Errors
+/// Something that is needed cannot be had, or one of our own tasks failed.
+pub async fn run(config: RunConfig) -> Outcome {
+    let mut signals = Signals::take()
+        .map_err(|error| Failure::Unreachable(format!("run: signals cannot be taken: {error}")))?;
+    let api = bind_api(&config).await?;
+    let (statuses, source) = block_in_place(|| open(&config))?;
+    let mut observed = source.observed();
+    let snapshot = Arc::clone(&observed.borrow_and_update().snapshot);
+    let node = node(&config, &snapshot)?;
+    let state = Arc::new(State::new(node.clone(), Changes::default()));
+    let health = bind_health(&config, &node, &snapshot)?;
+
+    // None of these ends by itself; one that does is a fault that must not go unnoticed.
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        let result = source.run().await;
+        format!("the directory of manifests is no longer watched: {result:?}")
+    });
+    if let Some(address) = api.address() {
+        info!(node, manifests = %config.manifests.display(), api = %address, "Fairway runs");
+    }
+    tasks.spawn(serve_api(api, Arc::clone(&state)));
+    if let Some(health) = health {
+        tasks.spawn(serve_health(health, Arc::clone(&state)));
+    }
+
+    let mut agent = Agent::new(config.settings(&node), config.allocate, statuses, state);
+    agent.step(&observed.borrow_and_update().clone()).await;
+    let outcome = loop {
+        tokio::select! {
+            changed = observed.changed() => if changed.is_err() {
+                break fault("the directory of manifests is no longer watched");
+            },
+            changed = agent.statuses.changed() => if let Err(error) = changed {
+                break Err(Failure::Unreachable(format!("run: --state: {error}")));
+            },
+            () = sleep_until(agent.again_at.unwrap_or_else(now).into()), if agent.again_at.is_some() => {}
+            failure = agent.instances.failed() => break fault(&failure),
+            Some(ended) = tasks.join_next() => break fault(&ended.unwrap_or_else(|error| error.to_string())),
+            signal = signals.stop() => {
+                info!("{signal}: ending the BGP sessions; once more ends the process at once");
+                break Ok(());
+            }
+        }
+        let newest = observed.borrow_and_update().clone();
+        agent.step(&newest).await;
+    };
+    signals.next_ends_the_process();
+    agent.instances.end().await;
+    // Waits until they are gone: the API removes its socket on the way.
+    tasks.shutdown().await;
+    outcome
+}
+
+fn fault(what: &str) -> Outcome {
+    Err(Failure::Wrong(format!("run: {what}; this is a fault of Fairway")))
+}
+
+async fn serve_api(api: Api, state: Arc<State>) -> String {
+    api.serve(state).await;
+    "the local API ended".to_owned()
+}
+
+async fn serve_health(health: Health, state: Arc<State>) -> String {
+    health.serve(state).await;
+    "the health endpoint ended".to_owned()
+}
+
+#[expect(clippy::disallowed_methods, reason = "the run loop owns the clock of the plans")]
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+/// What lasts from one plan to the next.
+#[derive(Debug)]
+struct Agent {
+    settings: Settings,
+    allocate: bool,
+    book: AddressBook,
+    statuses: StateDirectory,
+    applied: Applied,
+    again_at: Option<Instant>,
+    instances: Instances,
+    telling: Telling,
+    state: Arc<State>,
+}
+
+impl Agent {
+    fn new(
+        settings: Settings,
+        allocate: bool,
+        statuses: StateDirectory,
+        state: Arc<State>,
+    ) -> Self {
+        Self {
+            instances: Instances::new(
+                settings.node.clone(),
+                state.changes().clone(),
+                !statuses.recorded().borrow().is_empty(),
+            ),
+            settings,
+            allocate,
+            book: AddressBook::default(),
+            statuses,
+            applied: Applied::default(),
+            again_at: None,
+            telling: Telling::default(),
+            state,
+        }
+    }
+
+    /// Plans everything from what was observed last and applies what differs.
+    async fn step(&mut self, observed: &Observed) {
+        let snapshot = &observed.snapshot;
+        self.telling.problems(&snapshot.problems);
+        let addresses = self.addresses(observed);
+        let plan = peers::plan(snapshot, &addresses, &self.settings);
+        let notes = telling::notes(&plan);
+        self.telling.notes(&notes);
+        for action in diff(&mut self.applied, plan) {
+            self.instances.perform(action).await;
+        }
+        self.instances.first_plan_applied();
+        self.state.set_instances(self.instances.handles());
+        self.state.set_view(ClusterView {
+            ready: snapshot.complete,
+            observed: observed.clone(),
+            notes,
+            addresses,
+        });
+    }
+
+    /// The addresses that count: ours, once they are on record, for a restart must find what the network was told. Where
+    /// another process writes, what it has put on record counts alone.
+    fn addresses(&mut self, observed: &Observed) -> AddressPlan {
+        if !self.allocate {
+            return AddressPlan::default();
+        }
+        let addresses = self.book.plan(&observed.snapshot, &self.settings, now());
+        self.again_at = addresses.again_at;
+        let written = block_in_place(|| self.statuses.write(observed, &addresses, Timestamp::now()));
+        if self.telling.writing(written.map(drop).map_err(|error| error.to_string())) {
+            self.again_at = self.again_at.into_iter().chain([now() + WRITE_RETRY]).min();
+        }
+        if !self.statuses.is_leader() {
+            return AddressPlan::default();
+        }
+        self.telling.addresses(&addresses);
+        addresses
+    }
+}
+
+/// Blocks for as long as reading takes.
+fn open(config: &RunConfig) -> Result<(StateDirectory, DirectorySource), Failure> {
+    let statuses = StateDirectory::open(config.state.as_deref())
+        .map_err(|error| Failure::Unreachable(format!("run: --state: {error}")))?;
+    let recorded = statuses.recorded();
+    let source = DirectorySource::open(&config.manifests, &config.secrets_namespace, recorded)
+        .map_err(|error| Failure::Unreachable(format!("run: --manifests: {error}")))?;
+    Ok((statuses, source))
+}
+
+/// The first of the possible places that can be had; what stands in the way of the last one is the error.
+async fn bind_api(config: &RunConfig) -> Result<Api, Failure> {
+    let mut failure = None;
+    for address in &config.api {
+        match Api::bind(address).await {
+            Ok(api) => return Ok(api),
+            // Whoever may not use the first place goes on to the next; a Fairway that lives there is something else.
+            Err(error @ BindError::InUse(_)) => return Err(Failure::Unreachable(format!("run: {error}"))),
+            Err(error) => failure = Some(error),
+        }
+    }
+    Err(Failure::Unreachable(match failure {
+        Some(error) => format!("run: {error}"),
+        None => "run: there is no place for the local API; name one with --api".to_owned(),
+    }))
+}
+
+/// Health is worth no outage: where the default address is taken the node runs without, and says so.
+fn bind_health(config: &RunConfig, node: &str, snapshot: &Snapshot) -> Result<Option<Health>, Failure> {
+    let Some(address) = config.listen.address(internal_address(snapshot, node)) else { return Ok(None) };
+    match Health::bind(address) {
+        Ok(health) => Ok(Some(health)),
+        Err(error) if matches!(config.listen, Listen::Default(_)) => {
+            warn!("no health and metrics: {address}: {error}; give them another place with --listen, or say --listen off");
+            Ok(None)
+        }
+        Err(error) => Err(Failure::Unreachable(format!("run: --listen {address}: {error}; free it or choose another"))),
+    }
+}
+
+fn internal_address(snapshot: &Snapshot, node: &str) -> Option<IpAddr> {
+    let node = snapshot.nodes.get(node)?;
+    node.addresses.iter().find(|address| address.kind == "InternalIP").map(|address| address.address)
+}
+
+/// The node that was named, else the only one there is, else the one that is called as this machine.
+fn node(config: &RunConfig, snapshot: &Snapshot) -> Result<String, Failure> {
+    if let Some(node) = &config.node {
+        return Ok(node.clone());
+    }
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let names: Vec<&str> = snapshot.nodes.keys().map(String::as_str).collect();
+    match names.as_slice() {
+        [] => Ok(host),
+        [only] => Ok((*only).to_owned()),
+        names if names.contains(&host.as_str()) => Ok(host),
+        names => Err(Failure::Usage(format!(
+            "run: which node is this? The manifests have {}; name one with --node or NODE_NAME",
+            names.join(", ")
+        ))),
+    }
+}
