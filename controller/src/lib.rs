@@ -2,6 +2,7 @@
 //!
 //! The library exists so that tests, benchmarks and the binary reach the same rooms.
 
+pub mod apply;
 pub mod cluster;
 pub mod crd;
 pub mod observe;

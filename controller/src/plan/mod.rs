@@ -1,8 +1,12 @@
 //! PURE and synchronous: Snapshot -> Plan. No IO, no clock, no randomness.
 
 pub mod addresses;
+mod export;
 pub mod peers;
+mod routes;
 pub mod status;
+#[cfg(test)]
+mod testing;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
