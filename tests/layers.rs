@@ -12,20 +12,69 @@ const BGP_CORE: &[(&str, &[&str])] = &[
     ("capability", &["codec", "types"]),
     ("message", &["attribute", "capability", "codec", "types"]),
     ("fsm", &["capability", "codec", "message", "types"]),
-    ("peer", &["attribute", "capability", "codec", "fsm", "message", "types"]),
+    (
+        "peer",
+        &[
+            "attribute",
+            "capability",
+            "codec",
+            "fsm",
+            "message",
+            "types",
+        ],
+    ),
     ("rib", &["attribute", "types"]),
-    ("speaker", &["attribute", "capability", "codec", "fsm", "message", "peer", "rib", "types"]),
+    (
+        "speaker",
+        &[
+            "attribute",
+            "capability",
+            "codec",
+            "fsm",
+            "message",
+            "peer",
+            "rib",
+            "types",
+        ],
+    ),
     ("bfd", &[]),
 ];
 
 /// Room of the controller that thinks, and the rooms of the controller it may use.
-const CONTROLLER: &[(&str, &[&str])] = &[("crd", &[]), ("cluster", &["crd"]), ("plan", &["cluster"]), ("l2", &["cluster"])];
+const CONTROLLER: &[(&str, &[&str])] = &[
+    ("crd", &[]),
+    ("cluster", &["crd"]),
+    ("plan", &["cluster"]),
+    ("l2", &["cluster"]),
+];
 
 /// Crates that carry IO, clocks or a runtime. The pure rooms do without.
-const IMPURE: &[&str] = &["tokio", "tokio_util", "socket2", "rustix", "hyper", "hyper_util", "axum", "inotify", "tracing", "futures_util"];
+const IMPURE: &[&str] = &[
+    "tokio",
+    "tokio_util",
+    "socket2",
+    "rustix",
+    "hyper",
+    "hyper_util",
+    "axum",
+    "inotify",
+    "tracing",
+    "futures_util",
+];
 
 /// Parts of std that do IO or ask the clock.
-const IMPURE_STD: &[&str] = &["std::fs", "std::io", "std::process", "std::thread", "std::env", "TcpStream", "TcpListener", "UdpSocket", "Instant::now", "SystemTime::now"];
+const IMPURE_STD: &[&str] = &[
+    "std::fs",
+    "std::io",
+    "std::process",
+    "std::thread",
+    "std::env",
+    "TcpStream",
+    "TcpListener",
+    "UdpSocket",
+    "Instant::now",
+    "SystemTime::now",
+];
 
 #[test]
 fn rooms_of_bgp_core_import_only_what_the_table_allows() {
@@ -40,8 +89,13 @@ fn the_thinking_rooms_of_the_controller_import_only_what_the_table_allows() {
 #[test]
 fn the_cores_use_neither_io_nor_clock_nor_runtime() {
     let mut found = Vec::new();
-    let thinking = CONTROLLER.iter().map(|(room, _)| room_of(&source("controller"), room));
-    for place in [source("bgp-core"), source("ipam")].into_iter().chain(thinking.flatten()) {
+    let thinking = CONTROLLER
+        .iter()
+        .map(|(room, _)| room_of(&source("controller"), room));
+    for place in [source("bgp-core"), source("ipam")]
+        .into_iter()
+        .chain(thinking.flatten())
+    {
         for file in rust_files(&place) {
             for (number, line) in code_lines(&file) {
                 let foreign = IMPURE.iter().any(|name| names_crate(&line, name));
@@ -51,13 +105,20 @@ fn the_cores_use_neither_io_nor_clock_nor_runtime() {
             }
         }
     }
-    assert!(found.is_empty(), "IO, clock or runtime in a pure room:\n{}", found.join("\n"));
+    assert!(
+        found.is_empty(),
+        "IO, clock or runtime in a pure room:\n{}",
+        found.join("\n")
+    );
 }
 
 #[test]
 fn no_arrow_goes_back() {
     let mut found = Vec::new();
-    for (package, others) in [("bgp-core", &["controller", "ipam"][..]), ("ipam", &["controller", "bgp_core"])] {
+    for (package, others) in [
+        ("bgp-core", &["controller", "ipam"][..]),
+        ("ipam", &["controller", "bgp_core"]),
+    ] {
         for file in rust_files(&source(package)) {
             for (number, line) in code_lines(&file) {
                 if others.iter().any(|other| names_crate(&line, other)) {
@@ -66,7 +127,11 @@ fn no_arrow_goes_back() {
             }
         }
     }
-    assert!(found.is_empty(), "a core that knows its user:\n{}", found.join("\n"));
+    assert!(
+        found.is_empty(),
+        "a core that knows its user:\n{}",
+        found.join("\n")
+    );
 }
 
 /// Every file of every room in the table (and, where the table is `complete`, every room that is not in it).
@@ -76,9 +141,16 @@ fn check(source: &Path, table: &[(&str, &[&str])], complete: bool) {
     if complete {
         for entry in fs::read_dir(source).expect("the sources are there") {
             let path = entry.expect("a readable folder").path();
-            let name = path.file_stem().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+            let name = path
+                .file_stem()
+                .and_then(|name| name.to_str())
+                .unwrap_or_default()
+                .to_owned();
             if name != "lib" && !rooms.contains(&*name) {
-                found.push(format!("{} is no room of the table: add it there and to docs/architecture.md", path.display()));
+                found.push(format!(
+                    "{} is no room of the table: add it there and to docs/architecture.md",
+                    path.display()
+                ));
             }
         }
     }
@@ -87,16 +159,26 @@ fn check(source: &Path, table: &[(&str, &[&str])], complete: bool) {
             for file in rust_files(&place) {
                 for (number, line) in code_lines(&file) {
                     for used in rooms_named(&line) {
-                        let known = complete || rooms.contains(&*used) || source.join(&used).is_dir() || source.join(format!("{used}.rs")).is_file();
+                        let known = complete
+                            || rooms.contains(&*used)
+                            || source.join(&used).is_dir()
+                            || source.join(format!("{used}.rs")).is_file();
                         if known && used != *room && !allowed.contains(&&*used) {
-                            found.push(format!("{}:{number}: {room} may not use {used}", file.display()));
+                            found.push(format!(
+                                "{}:{number}: {room} may not use {used}",
+                                file.display()
+                            ));
                         }
                     }
                 }
             }
         }
     }
-    assert!(found.is_empty(), "imports against the table:\n{}", found.join("\n"));
+    assert!(
+        found.is_empty(),
+        "imports against the table:\n{}",
+        found.join("\n")
+    );
 }
 
 /// The first names after `crate::`, one or a group in braces.
@@ -109,7 +191,11 @@ fn rooms_named(line: &str) -> Vec<String> {
             None => vec![leading_name(rest)],
         };
         // A name in capitals is re-exported by the crate's root, which belongs to no room.
-        rooms.extend(names.into_iter().filter(|name| name.starts_with(|first: char| first.is_ascii_lowercase())));
+        rooms.extend(
+            names
+                .into_iter()
+                .filter(|name| name.starts_with(|first: char| first.is_ascii_lowercase())),
+        );
     }
     rooms
 }
@@ -137,20 +223,25 @@ fn top_level_names(group: &str) -> Vec<String> {
 }
 
 fn leading_name(path: &str) -> String {
-    path.chars().take_while(|character| character.is_ascii_alphanumeric() || *character == '_').collect()
+    path.chars()
+        .take_while(|character| character.is_ascii_alphanumeric() || *character == '_')
+        .collect()
 }
 
 fn names_crate(line: &str, name: &str) -> bool {
     line.match_indices(name).any(|(at, _)| {
         let before = line[..at].chars().next_back();
-        let inside_a_word = before.is_some_and(|character| character.is_ascii_alphanumeric() || character == '_' || character == ':');
+        let inside_a_word = before.is_some_and(|character| {
+            character.is_ascii_alphanumeric() || character == '_' || character == ':'
+        });
         !inside_a_word && line[at + name.len()..].starts_with("::")
     })
 }
 
 /// Code lines up to the tests at the bottom, `use` statements joined into one line, with their line numbers.
 fn code_lines(file: &Path) -> Vec<(usize, String)> {
-    let text = fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    let text =
+        fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
     let mut lines: Vec<(usize, String)> = Vec::new();
     let mut inside_use = false;
     for (index, line) in text.lines().enumerate() {
@@ -172,7 +263,10 @@ fn code_lines(file: &Path) -> Vec<(usize, String)> {
 }
 
 fn room_of(source: &Path, room: &str) -> Vec<PathBuf> {
-    [source.join(room), source.join(format!("{room}.rs"))].into_iter().filter(|place| place.exists()).collect()
+    [source.join(room), source.join(format!("{room}.rs"))]
+        .into_iter()
+        .filter(|place| place.exists())
+        .collect()
 }
 
 fn rust_files(place: &Path) -> Vec<PathBuf> {
@@ -180,11 +274,14 @@ fn rust_files(place: &Path) -> Vec<PathBuf> {
         return vec![place.to_owned()];
     }
     let mut files = Vec::new();
-    for entry in fs::read_dir(place).unwrap_or_else(|error| panic!("{}: {error}", place.display())) {
+    for entry in fs::read_dir(place).unwrap_or_else(|error| panic!("{}: {error}", place.display()))
+    {
         let path = entry.expect("a readable folder").path();
         if path.is_dir() {
             files.extend(rust_files(&path));
-        } else if path.extension().is_some_and(|extension| extension == "rs") && !path.file_stem().is_some_and(|stem| stem == "tests") {
+        } else if path.extension().is_some_and(|extension| extension == "rs")
+            && !path.file_stem().is_some_and(|stem| stem == "tests")
+        {
             files.push(path);
         }
     }
@@ -193,12 +290,18 @@ fn rust_files(place: &Path) -> Vec<PathBuf> {
 }
 
 fn source(package: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(package).join("src")
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("..")
+        .join(package)
+        .join("src")
 }
 
 #[test]
 fn the_check_itself_sees_groups_and_paths() {
-    assert_eq!(rooms_named("use crate::{codec::{Reader, Writer}, types, Asn};"), ["codec", "types"]);
+    assert_eq!(
+        rooms_named("use crate::{codec::{Reader, Writer}, types, Asn};"),
+        ["codec", "types"]
+    );
     assert_eq!(rooms_named("fn f() -> crate::rib::Route {"), ["rib"]);
     assert!(names_crate("use tokio::net;", "tokio") && !names_crate("use my_tokio::net;", "tokio"));
 }

@@ -17,22 +17,39 @@ fn three_sessions_and_their_routes() {
     let manifests = Manifests::homelab(&network.lab.directory().join("manifests"));
     let gateway = Service::gateway().local();
     manifests.write("service.yaml", &gateway.yaml());
-    manifests.write("endpoints.yaml", &gateway.endpoints(&[("k3s1", true), ("k3s2", true), ("k3s3", true)]));
+    manifests.write(
+        "endpoints.yaml",
+        &gateway.endpoints(&[("k3s1", true), ("k3s2", true), ("k3s3", true)]),
+    );
     let bird = Bird::start(&network.lab, &network.router, &configuration());
     let mut fairways: Vec<Fairway> = NODES
         .iter()
         .zip(&network.nodes)
-        .map(|((name, _), host)| FairwaySetup::new(name, manifests.folder(), network.lab.directory()).start(host))
+        .map(|((name, _), host)| {
+            FairwaySetup::new(name, manifests.folder(), network.lab.directory()).start(host)
+        })
         .collect();
     for (name, _) in NODES {
-        eventually(&format!("{name} is Established"), LATER, || holds(bird.is_established(name), bird.show("show protocols")));
+        eventually(&format!("{name} is Established"), LATER, || {
+            holds(bird.is_established(name), bird.show("show protocols"))
+        });
     }
-    until_announced_by(&network, &bird, &["192.168.10.21", "192.168.10.23", "192.168.10.31"]);
+    until_announced_by(
+        &network,
+        &bird,
+        &["192.168.10.21", "192.168.10.23", "192.168.10.31"],
+    );
     assert_eq!(bird.prefixes(), [GATEWAY_ROUTE]);
 
-    manifests.write("endpoints.yaml", &gateway.endpoints(&[("k3s1", true), ("k3s3", true)]));
+    manifests.write(
+        "endpoints.yaml",
+        &gateway.endpoints(&[("k3s1", true), ("k3s3", true)]),
+    );
     until_announced_by(&network, &bird, &["192.168.10.21", "192.168.10.31"]);
-    assert!(bird.is_established("k3s2"), "a withdrawal leaves the session alone");
+    assert!(
+        bird.is_established("k3s2"),
+        "a withdrawal leaves the session alone"
+    );
 
     assert!(fairways[0].stop().success());
     until_announced_by(&network, &bird, &["192.168.10.31"]);
@@ -41,18 +58,41 @@ fn three_sessions_and_their_routes() {
     until_announced_by(&network, &bird, &[]);
 
     bird.show("restart k3s3");
-    eventually("Established again after BIRD reset the session", LATER, || {
-        holds(bird.is_established("k3s3") && fairways[2].is_established(ROUTER), bird.show("show protocols"))
-    });
+    eventually(
+        "Established again after BIRD reset the session",
+        LATER,
+        || {
+            holds(
+                bird.is_established("k3s3") && fairways[2].is_established(ROUTER),
+                bird.show("show protocols"),
+            )
+        },
+    );
 }
 
 fn until_announced_by(network: &ReferenceNetwork, bird: &Bird, nodes: &[&str]) {
-    let expected: Vec<RoutePath> =
-        nodes.iter().map(|node| RoutePath { next_hop: (*node).into(), as_path: "64512".into(), origin: "IGP".into() }).collect();
-    eventually(&format!("{GATEWAY_ROUTE} by exactly {nodes:?}"), LATER, || {
-        let (paths, hops) = (bird.paths(GATEWAY_ROUTE), network.router.next_hops_to(GATEWAY));
-        holds(paths == expected && hops == nodes, format!("{paths:?}, in the kernel {hops:?}"))
-    });
+    let expected: Vec<RoutePath> = nodes
+        .iter()
+        .map(|node| RoutePath {
+            next_hop: (*node).into(),
+            as_path: "64512".into(),
+            origin: "IGP".into(),
+        })
+        .collect();
+    eventually(
+        &format!("{GATEWAY_ROUTE} by exactly {nodes:?}"),
+        LATER,
+        || {
+            let (paths, hops) = (
+                bird.paths(GATEWAY_ROUTE),
+                network.router.next_hops_to(GATEWAY),
+            );
+            holds(
+                paths == expected && hops == nodes,
+                format!("{paths:?}, in the kernel {hops:?}"),
+            )
+        },
+    );
 }
 
 fn configuration() -> String {

@@ -20,12 +20,19 @@ pub fn binary() -> PathBuf {
     let path = std::env::var_os("FAIRWAY_BIN").map_or_else(
         || {
             let test = std::env::current_exe().expect("a running test has a file");
-            let target = test.ancestors().nth(3).expect("tests live in target/<profile>/deps");
+            let target = test
+                .ancestors()
+                .nth(3)
+                .expect("tests live in target/<profile>/deps");
             target.join("release/fairway")
         },
         PathBuf::from,
     );
-    assert!(path.is_file(), "{} is missing: run `cargo build --release -p controller`, or tests/run which does it", path.display());
+    assert!(
+        path.is_file(),
+        "{} is missing: run `cargo build --release -p controller`, or tests/run which does it",
+        path.display()
+    );
     path
 }
 
@@ -81,11 +88,28 @@ impl FairwaySetup {
     #[track_caller]
     pub fn launch(&self, host: &Host) -> Fairway {
         let mut command = Command::new(binary());
-        command.arg("run").arg("--manifests").arg(&self.manifests).args(["--node", &self.node]);
-        command.arg("--state").arg(&self.state).arg("--api").arg(&self.api).args(["--listen", "off"]).args(&self.switches);
+        command
+            .arg("run")
+            .arg("--manifests")
+            .arg(&self.manifests)
+            .args(["--node", &self.node]);
+        command
+            .arg("--state")
+            .arg(&self.state)
+            .arg("--api")
+            .arg(&self.api)
+            .args(["--listen", "off"])
+            .args(&self.switches);
         let (started, started_wall_clock) = (now(), wall_clock());
         let process = host.start("fairway", command);
-        Fairway { process, host: host.clone(), node: self.node.clone(), api: self.api.clone(), started, started_wall_clock }
+        Fairway {
+            process,
+            host: host.clone(),
+            node: self.node.clone(),
+            api: self.api.clone(),
+            started,
+            started_wall_clock,
+        }
     }
 
     /// Starts it and waits until its API answers.
@@ -112,7 +136,11 @@ impl Fairway {
         let api = self.api.display().to_string();
         let all = [arguments, &["--api", &api]].concat();
         let output = self.host.inside(|| command(&all));
-        if output.status.success() { Ok(text(&output.stdout)) } else { Err(format!("{}: {}", output.status, text(&output.stderr))) }
+        if output.status.success() {
+            Ok(text(&output.stdout))
+        } else {
+            Err(format!("{}: {}", output.status, text(&output.stderr)))
+        }
     }
 
     /// The same as JSON.
@@ -121,15 +149,25 @@ impl Fairway {
     /// When it fails or prints no JSON.
     #[track_caller]
     pub fn ask_json(&self, arguments: &[&str]) -> Value {
-        let printed = self.ask(&[arguments, &["-o", "json"]].concat()).unwrap_or_else(|error| panic!("fairway {arguments:?}: {error}"));
-        serde_json::from_str(&printed).unwrap_or_else(|error| panic!("fairway {arguments:?} printed no JSON ({error}): {printed}"))
+        let printed = self
+            .ask(&[arguments, &["-o", "json"]].concat())
+            .unwrap_or_else(|error| panic!("fairway {arguments:?}: {error}"));
+        serde_json::from_str(&printed).unwrap_or_else(|error| {
+            panic!("fairway {arguments:?} printed no JSON ({error}): {printed}")
+        })
     }
 
     /// One peer as `fairway peers` shows it; null where there is none.
     #[track_caller]
     pub fn peer(&self, address: &str) -> Value {
         let peers = self.ask_json(&["peers"]);
-        peers[&self.node].as_array().into_iter().flatten().find(|peer| peer["peer-address"] == address).cloned().unwrap_or_default()
+        peers[&self.node]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .find(|peer| peer["peer-address"] == address)
+            .cloned()
+            .unwrap_or_default()
     }
 
     /// Whether the session with this peer is Established.
@@ -143,8 +181,11 @@ impl Fairway {
     pub fn advertised(&self, peer: &str, family: &str) -> Vec<String> {
         let routes = self.ask_json(&["routes", "advertised", family, "unicast"]);
         let of_node = routes[&self.node].as_array().cloned().unwrap_or_default();
-        let mut prefixes: Vec<String> =
-            of_node.iter().filter(|route| route["neighbor"] == peer).filter_map(|route| route["prefix"].as_str().map(str::to_owned)).collect();
+        let mut prefixes: Vec<String> = of_node
+            .iter()
+            .filter(|route| route["neighbor"] == peer)
+            .filter_map(|route| route["prefix"].as_str().map(str::to_owned))
+            .collect();
         prefixes.sort();
         prefixes
     }
@@ -154,7 +195,12 @@ impl Fairway {
     pub fn service(&self, namespace: &str, name: &str) -> Value {
         let list = self.ask_json(&["services"]);
         let items = list["items"].as_array().cloned().unwrap_or_default();
-        items.into_iter().find(|item| item["metadata"]["namespace"] == namespace && item["metadata"]["name"] == name).unwrap_or_default()
+        items
+            .into_iter()
+            .find(|item| {
+                item["metadata"]["namespace"] == namespace && item["metadata"]["name"] == name
+            })
+            .unwrap_or_default()
     }
 
     /// The addresses of all Services: `namespace/name` and addresses, sorted.
@@ -167,7 +213,11 @@ impl Fairway {
             .flatten()
             .map(|item| {
                 let meta = &item["metadata"];
-                let name = format!("{}/{}", meta["namespace"].as_str().unwrap_or("default"), meta["name"].as_str().unwrap_or_default());
+                let name = format!(
+                    "{}/{}",
+                    meta["namespace"].as_str().unwrap_or("default"),
+                    meta["name"].as_str().unwrap_or_default()
+                );
                 (name, addresses_of(item))
             })
             .collect();
@@ -190,8 +240,14 @@ impl Fairway {
 
 /// The ingress addresses of a Service object.
 pub fn addresses_of(service: &Value) -> Vec<String> {
-    let ingress = service["status"]["loadBalancer"]["ingress"].as_array().cloned().unwrap_or_default();
-    ingress.iter().filter_map(|entry| entry["ip"].as_str().map(str::to_owned)).collect()
+    let ingress = service["status"]["loadBalancer"]["ingress"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    ingress
+        .iter()
+        .filter_map(|entry| entry["ip"].as_str().map(str::to_owned))
+        .collect()
 }
 
 /// Runs `fairway` to its end.
@@ -200,5 +256,9 @@ pub fn addresses_of(service: &Value) -> Vec<String> {
 /// When it cannot be started.
 #[track_caller]
 pub fn command(arguments: &[&str]) -> Output {
-    Command::new(binary()).args(arguments).stdin(Stdio::null()).output().expect("the binary starts")
+    Command::new(binary())
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .expect("the binary starts")
 }

@@ -28,8 +28,12 @@ pub struct Lab {
 /// Tests that measure run alone; the others run beside each other.
 #[derive(Debug)]
 enum Turn {
-    Beside { _guard: RwLockReadGuard<'static, ()> },
-    Alone { _guard: RwLockWriteGuard<'static, ()> },
+    Beside {
+        _guard: RwLockReadGuard<'static, ()>,
+    },
+    Alone {
+        _guard: RwLockWriteGuard<'static, ()>,
+    },
 }
 
 static TURNS: RwLock<()> = RwLock::new(());
@@ -42,7 +46,11 @@ impl Lab {
     /// When namespaces cannot be made: not root, or no `ip`.
     #[track_caller]
     pub fn new() -> Self {
-        Self::with(Turn::Beside { _guard: TURNS.read().unwrap_or_else(std::sync::PoisonError::into_inner) })
+        Self::with(Turn::Beside {
+            _guard: TURNS
+                .read()
+                .unwrap_or_else(std::sync::PoisonError::into_inner),
+        })
     }
 
     /// The same, and no other lab of this process stands as long as it does: for tests that measure.
@@ -51,18 +59,35 @@ impl Lab {
     /// As [`Lab::new`].
     #[track_caller]
     pub fn alone() -> Self {
-        Self::with(Turn::Alone { _guard: TURNS.write().unwrap_or_else(std::sync::PoisonError::into_inner) })
+        Self::with(Turn::Alone {
+            _guard: TURNS
+                .write()
+                .unwrap_or_else(std::sync::PoisonError::into_inner),
+        })
     }
 
     #[track_caller]
     fn with(turn: Turn) -> Self {
-        assert!(rustix::process::geteuid().is_root(), "the lab needs root for network namespaces: run tests/run as root");
-        let id = format!("fw{:x}n{}", std::process::id(), LABS.fetch_add(1, Ordering::Relaxed));
+        assert!(
+            rustix::process::geteuid().is_root(),
+            "the lab needs root for network namespaces: run tests/run as root"
+        );
+        let id = format!(
+            "fw{:x}n{}",
+            std::process::id(),
+            LABS.fetch_add(1, Ordering::Relaxed)
+        );
         let directory = std::env::temp_dir().join(&id);
         record("directory", directory.display());
         fs::create_dir(&directory).expect("a fresh directory can be made");
         let switch = Rc::new(Namespace::make(&format!("{id}-switch")));
-        Self { id, directory, switch, ports: Cell::new(0), _turn: turn }
+        Self {
+            id,
+            directory,
+            switch,
+            ports: Cell::new(0),
+            _turn: turn,
+        }
     }
 
     /// A directory for files of this lab, readable by every user (routers drop their privileges).
@@ -89,15 +114,24 @@ impl Lab {
     /// The namespace of a process that brought its own (a container), as a host.
     #[track_caller]
     pub fn host_of_process(&self, name: &str, process: u32) -> Host {
-        let namespace = Namespace { name: self.unique(name) };
+        let namespace = Namespace {
+            name: self.unique(name),
+        };
         record("netns", &namespace.name);
-        output_of("ip", &["netns", "attach", &namespace.name, &process.to_string()]);
+        output_of(
+            "ip",
+            &["netns", "attach", &namespace.name, &process.to_string()],
+        );
         ip_batch(&namespace.name, "link set lo up\n");
         self.wrap(name, namespace)
     }
 
     fn wrap(&self, name: &str, namespace: Namespace) -> Host {
-        Host { name: name.to_owned(), namespace: Rc::new(namespace), directory: self.directory.clone() }
+        Host {
+            name: name.to_owned(),
+            namespace: Rc::new(namespace),
+            directory: self.directory.clone(),
+        }
     }
 
     /// Plugs `host` into the bridge `segment` (made at first use) as interface `interface`, with these addresses
@@ -105,8 +139,14 @@ impl Lab {
     #[track_caller]
     pub fn plug(&self, host: &Host, segment: &str, interface: &str, addresses: &[&str]) {
         let switch = &self.switch.name;
-        if !run("ip", &["-n", switch, "link", "show", segment]).status.success() {
-            ip_batch(switch, &format!("link add {segment} type bridge forward_delay 0\nlink set {segment} up\n"));
+        if !run("ip", &["-n", switch, "link", "show", segment])
+            .status
+            .success()
+        {
+            ip_batch(
+                switch,
+                &format!("link add {segment} type bridge forward_delay 0\nlink set {segment} up\n"),
+            );
         }
         let port = self.ports.get();
         self.ports.set(port + 1);
@@ -166,14 +206,19 @@ impl Host {
         let mut all = vec!["-n", &self.namespace.name, "-json"];
         all.extend(arguments);
         let printed = output_of("ip", &all);
-        if printed.trim().is_empty() { serde_json::json!([]) } else { serde_json::from_str(&printed).expect("ip -json prints JSON") }
+        if printed.trim().is_empty() {
+            serde_json::json!([])
+        } else {
+            serde_json::from_str(&printed).expect("ip -json prints JSON")
+        }
     }
 
     /// Sets a value below `/proc/sys` (`net/ipv4/ip_forward`).
     #[track_caller]
     pub fn set_sysctl(&self, key: &str, value: &str) {
         let path = format!("/proc/sys/{key}");
-        self.inside(|| fs::write(&path, value)).unwrap_or_else(|error| panic!("cannot set {path}: {error}"));
+        self.inside(|| fs::write(&path, value))
+            .unwrap_or_else(|error| panic!("cannot set {path}: {error}"));
     }
 
     /// Runs `action` on a thread of its own inside the namespace: sockets it opens and processes it starts live there.
@@ -188,7 +233,9 @@ impl Host {
                 entry.enter();
                 action()
             });
-            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            thread
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
     }
 
@@ -196,7 +243,10 @@ impl Host {
     #[track_caller]
     pub fn entry(&self) -> Entry {
         let path = self.namespace.path();
-        Entry { namespace: File::open(&path).unwrap_or_else(|error| panic!("cannot open {}: {error}", path.display())) }
+        Entry {
+            namespace: File::open(&path)
+                .unwrap_or_else(|error| panic!("cannot open {}: {error}", path.display())),
+        }
     }
 
     /// Starts a process in it; its output goes to a log of its own.
@@ -219,13 +269,32 @@ impl Host {
         let wanted = format!(":{port:04X}");
         self.inside(|| {
             ["tcp", "tcp6"].iter().any(|table| {
-                let sockets = fs::read_to_string(format!("/proc/thread-self/net/{table}")).unwrap_or_default();
+                let sockets = fs::read_to_string(format!("/proc/thread-self/net/{table}"))
+                    .unwrap_or_default();
                 sockets.lines().any(|line| {
                     let mut fields = line.split_whitespace().skip(1);
-                    fields.next().is_some_and(|local| local.ends_with(&wanted)) && fields.nth(1) == Some(LISTEN)
+                    fields.next().is_some_and(|local| local.ends_with(&wanted))
+                        && fields.nth(1) == Some(LISTEN)
                 })
             })
         })
+    }
+
+    /// Octets that wait in this host's kernel to be sent to `remote`.
+    pub fn unsent_to(&self, remote: std::net::Ipv4Addr) -> u64 {
+        // The kernel writes the address as one number in its own byte order: little-endian on every machine we run on.
+        let wanted = format!("{:08X}:", u32::from_le_bytes(remote.octets()));
+        let sockets = self
+            .inside(|| fs::read_to_string("/proc/thread-self/net/tcp"))
+            .unwrap_or_default();
+        let queues = sockets.lines().filter_map(|line| {
+            let mut fields = line.split_whitespace().skip(2);
+            let to = fields.next()?;
+            let queue = fields.nth(1)?.split_once(':')?.0;
+            to.starts_with(&wanted)
+                .then(|| u64::from_str_radix(queue, 16).ok())?
+        });
+        queues.sum()
     }
 
     /// The next hops of the kernel's route to exactly this host prefix, sorted.
@@ -235,8 +304,16 @@ impl Host {
         let routes = self.ip_json(&[family, "route", "show", &address.to_string()]);
         let mut hops = Vec::new();
         for route in routes.as_array().into_iter().flatten() {
-            let several = route["nexthops"].as_array().cloned().unwrap_or_else(|| vec![route.clone()]);
-            hops.extend(several.iter().filter_map(|hop| hop["gateway"].as_str().or_else(|| hop["via"]["host"].as_str()).map(str::to_owned)));
+            let several = route["nexthops"]
+                .as_array()
+                .cloned()
+                .unwrap_or_else(|| vec![route.clone()]);
+            hops.extend(several.iter().filter_map(|hop| {
+                hop["gateway"]
+                    .as_str()
+                    .or_else(|| hop["via"]["host"].as_str())
+                    .map(str::to_owned)
+            }));
         }
         hops.sort();
         hops
@@ -255,7 +332,8 @@ impl Entry {
     /// # Panics
     /// When the kernel refuses.
     pub fn enter(&self) {
-        move_into_link_name_space(self.namespace.as_fd(), Some(LinkNameSpaceType::Network)).expect("root may enter a network namespace");
+        move_into_link_name_space(self.namespace.as_fd(), Some(LinkNameSpaceType::Network))
+            .expect("root may enter a network namespace");
     }
 }
 
@@ -269,7 +347,9 @@ impl Namespace {
     fn make(name: &str) -> Self {
         record("netns", name);
         output_of("ip", &["netns", "add", name]);
-        Self { name: name.to_owned() }
+        Self {
+            name: name.to_owned(),
+        }
     }
 
     fn path(&self) -> PathBuf {
@@ -303,7 +383,17 @@ fn ip_batch(namespace: &str, commands: &str) {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap_or_else(|error| panic!("cannot run ip: {error}"));
-    child.stdin.take().expect("its input is a pipe").write_all(commands.as_bytes()).expect("ip reads its input");
+    child
+        .stdin
+        .take()
+        .expect("its input is a pipe")
+        .write_all(commands.as_bytes())
+        .expect("ip reads its input");
     let output = child.wait_with_output().expect("ip ends");
-    assert!(output.status.success(), "ip -n {namespace} refused:\n{commands}{}{}", text(&output.stdout), text(&output.stderr));
+    assert!(
+        output.status.success(),
+        "ip -n {namespace} refused:\n{commands}{}{}",
+        text(&output.stdout),
+        text(&output.stderr)
+    );
 }

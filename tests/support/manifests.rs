@@ -18,7 +18,9 @@ impl Manifests {
     #[track_caller]
     pub fn in_folder(folder: &Path) -> Self {
         fs::create_dir_all(folder).expect("a folder for the manifests");
-        Self { folder: folder.to_owned() }
+        Self {
+            folder: folder.to_owned(),
+        }
     }
 
     /// The reference homelab: the operator's own files as they stand, plus its four Nodes.
@@ -28,14 +30,22 @@ impl Manifests {
     #[track_caller]
     pub fn homelab(folder: &Path) -> Self {
         let manifests = Self::in_folder(folder);
-        let source = homelab_files();
-        for name in ["bgp-config.yaml", "gateway.yaml"] {
-            let from = source.join(name);
-            fs::copy(&from, manifests.folder.join(name)).unwrap_or_else(|error| panic!("cannot copy {}: {error}", from.display()));
+        for from in homelab_files() {
+            let to = manifests.folder.join(from.file_name().unwrap_or_default());
+            fs::copy(&from, to)
+                .unwrap_or_else(|error| panic!("cannot copy {}: {error}", from.display()));
         }
         let bgp = &[("bgp", "enabled")][..];
-        let nodes = [("k3s-master1", "192.168.10.30", &[][..]), ("k3s1", "192.168.10.21", bgp), ("k3s2", "192.168.10.23", bgp), ("k3s3", "192.168.10.31", bgp)];
-        let nodes: Vec<String> = nodes.iter().map(|(name, address, labels)| node(name, &[address], labels)).collect();
+        let nodes = [
+            ("k3s-master1", "192.168.10.30", &[][..]),
+            ("k3s1", "192.168.10.21", bgp),
+            ("k3s2", "192.168.10.23", bgp),
+            ("k3s3", "192.168.10.31", bgp),
+        ];
+        let nodes: Vec<String> = nodes
+            .iter()
+            .map(|(name, address, labels)| node(name, &[address], labels))
+            .collect();
         manifests.write("nodes.yaml", &nodes.join("---\n"));
         manifests
     }
@@ -75,12 +85,19 @@ impl Manifests {
     }
 }
 
-/// Where the operator's own files are: `../shared/homelab` beside the checkout (`FAIRWAY_SHARED` names another `shared`), else
-/// the repository's own example.
-fn homelab_files() -> PathBuf {
-    let shared = std::env::var_os("FAIRWAY_SHARED").map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared"), PathBuf::from);
+/// The operator's own files: `../shared/homelab` beside the checkout (`FAIRWAY_SHARED` names another `shared`), else pool and
+/// policy of the repository's own example.
+fn homelab_files() -> Vec<PathBuf> {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let shared = std::env::var_os("FAIRWAY_SHARED")
+        .map_or_else(|| package.join("../../shared"), PathBuf::from);
     let theirs = shared.join("homelab");
-    if theirs.is_dir() { theirs } else { Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/homelab") }
+    let (folder, names) = if theirs.is_dir() {
+        (theirs, ["bgp-config.yaml", "gateway.yaml"])
+    } else {
+        (package.join("../deploy/homelab"), ["bgp.yaml", "pool.yaml"])
+    };
+    names.iter().map(|name| folder.join(name)).collect()
 }
 
 /// A Node.
@@ -89,7 +106,12 @@ pub fn node(name: &str, addresses: &[&str], labels: &[(&str, &str)]) -> String {
 }
 
 /// A Node with annotations.
-pub fn annotated_node(name: &str, addresses: &[&str], labels: &[(&str, &str)], annotations: &[(&str, &str)]) -> String {
+pub fn annotated_node(
+    name: &str,
+    addresses: &[&str],
+    labels: &[(&str, &str)],
+    annotations: &[(&str, &str)],
+) -> String {
     let mut yaml = format!("apiVersion: v1\nkind: Node\nmetadata:\n  name: {name}\n");
     yaml.push_str(&format!("  labels:\n    kubernetes.io/hostname: {name}\n"));
     for (key, value) in labels {
@@ -103,7 +125,9 @@ pub fn annotated_node(name: &str, addresses: &[&str], labels: &[(&str, &str)], a
     }
     yaml.push_str("status:\n  addresses:\n");
     for address in addresses {
-        yaml.push_str(&format!("    - type: InternalIP\n      address: \"{address}\"\n"));
+        yaml.push_str(&format!(
+            "    - type: InternalIP\n      address: \"{address}\"\n"
+        ));
     }
     yaml
 }
@@ -128,7 +152,14 @@ pub struct Service {
 impl Service {
     /// With policy Cluster and nothing special.
     pub fn new(namespace: &str, name: &str) -> Self {
-        Self { namespace: namespace.to_owned(), name: name.to_owned(), policy: "Cluster", families: None, annotations: Vec::new(), labels: Vec::new() }
+        Self {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            policy: "Cluster",
+            families: None,
+            annotations: Vec::new(),
+            labels: Vec::new(),
+        }
     }
 
     /// The homelab's gateway Service.
@@ -146,7 +177,8 @@ impl Service {
     /// Asks for addresses by annotation, comma separated.
     #[must_use]
     pub fn asking_for(mut self, addresses: &str) -> Self {
-        self.annotations.push(("lbipam.cilium.io/ips".to_owned(), addresses.to_owned()));
+        self.annotations
+            .push(("lbipam.cilium.io/ips".to_owned(), addresses.to_owned()));
         self
     }
 
@@ -160,13 +192,23 @@ impl Service {
     /// `PreferDualStack` over both families, or `SingleStack` of one.
     #[must_use]
     pub fn of_families(mut self, families: &[&'static str]) -> Self {
-        self.families = Some((if families.len() > 1 { "PreferDualStack" } else { "SingleStack" }, families.to_vec()));
+        self.families = Some((
+            if families.len() > 1 {
+                "PreferDualStack"
+            } else {
+                "SingleStack"
+            },
+            families.to_vec(),
+        ));
         self
     }
 
     /// The manifest.
     pub fn yaml(&self) -> String {
-        let mut yaml = format!("apiVersion: v1\nkind: Service\nmetadata:\n  namespace: {}\n  name: {}\n", self.namespace, self.name);
+        let mut yaml = format!(
+            "apiVersion: v1\nkind: Service\nmetadata:\n  namespace: {}\n  name: {}\n",
+            self.namespace, self.name
+        );
         for (title, pairs) in [("labels", &self.labels), ("annotations", &self.annotations)] {
             if !pairs.is_empty() {
                 yaml.push_str(&format!("  {title}:\n"));
@@ -175,9 +217,15 @@ impl Service {
                 }
             }
         }
-        yaml.push_str(&format!("spec:\n  type: LoadBalancer\n  externalTrafficPolicy: {}\n", self.policy));
+        yaml.push_str(&format!(
+            "spec:\n  type: LoadBalancer\n  externalTrafficPolicy: {}\n",
+            self.policy
+        ));
         if let Some((policy, families)) = &self.families {
-            yaml.push_str(&format!("  ipFamilyPolicy: {policy}\n  ipFamilies: [{}]\n", families.join(", ")));
+            yaml.push_str(&format!(
+                "  ipFamilyPolicy: {policy}\n  ipFamilies: [{}]\n",
+                families.join(", ")
+            ));
         }
         yaml.push_str("  ports:\n    - name: http\n      port: 80\n      protocol: TCP\n");
         yaml
@@ -193,7 +241,13 @@ impl Service {
         self.slice("IPv6", "fghij", "fd00:42::1", endpoints)
     }
 
-    fn slice(&self, family: &str, suffix: &str, address: &str, endpoints: &[(&str, bool)]) -> String {
+    fn slice(
+        &self,
+        family: &str,
+        suffix: &str,
+        address: &str,
+        endpoints: &[(&str, bool)],
+    ) -> String {
         let (namespace, name) = (&self.namespace, &self.name);
         let mut yaml = format!(
             "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata:\n  namespace: {namespace}\n  name: {name}-{suffix}\n  labels:\n    \
@@ -213,10 +267,14 @@ impl Service {
 
 /// A pool with one block for each entry: a CIDR, or `first-last`.
 pub fn pool(name: &str, blocks: &[&str]) -> String {
-    let mut yaml = format!("apiVersion: cilium.io/v2alpha1\nkind: CiliumLoadBalancerIPPool\nmetadata:\n  name: {name}\nspec:\n  blocks:\n");
+    let mut yaml = format!(
+        "apiVersion: cilium.io/v2alpha1\nkind: CiliumLoadBalancerIPPool\nmetadata:\n  name: {name}\nspec:\n  blocks:\n"
+    );
     for block in blocks {
         match block.split_once('-') {
-            Some((first, last)) => yaml.push_str(&format!("    - start: \"{first}\"\n      stop: \"{last}\"\n")),
+            Some((first, last)) => yaml.push_str(&format!(
+                "    - start: \"{first}\"\n      stop: \"{last}\"\n"
+            )),
             None => yaml.push_str(&format!("    - cidr: \"{block}\"\n")),
         }
     }
@@ -241,7 +299,13 @@ pub struct Neighbor {
 impl Neighbor {
     /// On port 179, hold time 9 seconds, retrying each second.
     pub fn new(address: impl Into<IpAddr>, asn: u32) -> Self {
-        Self { address: address.into(), asn, port: 179, hold_time: 9, connect_retry: 1 }
+        Self {
+            address: address.into(),
+            asn,
+            port: 179,
+            hold_time: 9,
+            connect_retry: 1,
+        }
     }
 }
 
@@ -253,10 +317,22 @@ pub fn peering_policy(local_asn: u32, neighbors: &[Neighbor]) -> String {
     );
     for neighbor in neighbors {
         let length = if neighbor.address.is_ipv4() { 32 } else { 128 };
-        yaml.push_str(&format!("        - peerAddress: \"{}/{length}\"\n          peerASN: {}\n", neighbor.address, neighbor.asn));
-        yaml.push_str(&format!("          peerPort: {}\n          holdTimeSeconds: {}\n", neighbor.port, neighbor.hold_time));
-        yaml.push_str(&format!("          keepAliveTimeSeconds: {}\n", neighbor.hold_time / 3));
-        yaml.push_str(&format!("          connectRetryTimeSeconds: {}\n", neighbor.connect_retry));
+        yaml.push_str(&format!(
+            "        - peerAddress: \"{}/{length}\"\n          peerASN: {}\n",
+            neighbor.address, neighbor.asn
+        ));
+        yaml.push_str(&format!(
+            "          peerPort: {}\n          holdTimeSeconds: {}\n",
+            neighbor.port, neighbor.hold_time
+        ));
+        yaml.push_str(&format!(
+            "          keepAliveTimeSeconds: {}\n",
+            neighbor.hold_time / 3
+        ));
+        yaml.push_str(&format!(
+            "          connectRetryTimeSeconds: {}\n",
+            neighbor.connect_retry
+        ));
     }
     yaml
 }

@@ -27,11 +27,25 @@ impl Process {
     /// When it cannot be started.
     #[track_caller]
     pub fn start(name: &str, mut command: Command, log: &Path) -> Self {
-        let output = OpenOptions::new().create(true).append(true).open(log).expect("the log file can be opened");
+        let output = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(log)
+            .expect("the log file can be opened");
         let errors = output.try_clone().expect("a file handle can be duplicated");
-        let child = command.stdin(Stdio::null()).stdout(output).stderr(errors).spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(output)
+            .stderr(errors)
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
         record("process", child.id());
-        Self { name: name.to_owned(), child, log: log.to_owned(), ended: None }
+        Self {
+            name: name.to_owned(),
+            child,
+            log: log.to_owned(),
+            ended: None,
+        }
     }
 
     /// Its process id.
@@ -56,7 +70,8 @@ impl Process {
     pub fn signal(&mut self, signal: Signal) {
         if self.is_running() {
             let id = Pid::from_child(&self.child);
-            kill_process(id, signal).unwrap_or_else(|error| panic!("cannot signal {}: {error}", self.name));
+            kill_process(id, signal)
+                .unwrap_or_else(|error| panic!("cannot signal {}: {error}", self.name));
         }
     }
 
@@ -66,7 +81,13 @@ impl Process {
     /// When it has not within `limit`.
     #[track_caller]
     pub fn wait_for_end(&mut self, limit: Duration) -> ExitStatus {
-        eventually(&format!("{} ends", self.name), limit, || if self.is_running() { Err("still running") } else { Ok(()) });
+        eventually(&format!("{} ends", self.name), limit, || {
+            if self.is_running() {
+                Err("still running")
+            } else {
+                Ok(())
+            }
+        });
         self.ended.expect("it has just been seen to have ended")
     }
 
@@ -102,13 +123,23 @@ impl Drop for Process {
         if std::thread::panicking() {
             let log = self.log();
             let lines: Vec<&str> = log.lines().collect();
-            eprintln!("---- {} ({}), last lines ----", self.name, if running { "running".to_owned() } else { format!("{:?}", self.ended) });
+            eprintln!(
+                "---- {} ({}), last lines ----",
+                self.name,
+                if running {
+                    "running".to_owned()
+                } else {
+                    format!("{:?}", self.ended)
+                }
+            );
             for line in &lines[lines.len().saturating_sub(60)..] {
                 eprintln!("{line}");
             }
         }
         if running {
-            let _ = poll(Duration::ZERO, || kill_process(Pid::from_child(&self.child), Signal::KILL));
+            let _ = poll(Duration::ZERO, || {
+                kill_process(Pid::from_child(&self.child), Signal::KILL)
+            });
             let _ = self.child.wait();
         }
     }
@@ -121,7 +152,11 @@ impl Drop for Process {
 #[track_caller]
 pub fn run(program: impl AsRef<OsStr>, arguments: &[&str]) -> Output {
     let program = program.as_ref();
-    Command::new(program).args(arguments).stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("cannot run {}: {error}", program.display()))
+    Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap_or_else(|error| panic!("cannot run {}: {error}", program.display()))
 }
 
 /// Runs a program to its end and returns what it printed.
@@ -132,7 +167,13 @@ pub fn run(program: impl AsRef<OsStr>, arguments: &[&str]) -> Output {
 pub fn output_of(program: impl AsRef<OsStr>, arguments: &[&str]) -> String {
     let program = program.as_ref();
     let output = run(program, arguments);
-    assert!(output.status.success(), "{} {arguments:?} failed: {}{}", program.display(), text(&output.stdout), text(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{} {arguments:?} failed: {}{}",
+        program.display(),
+        text(&output.stdout),
+        text(&output.stderr)
+    );
     text(&output.stdout)
 }
 
@@ -143,10 +184,16 @@ pub fn text(octets: &[u8]) -> String {
 
 /// Writes down, for `tests/run`, something that has to be gone at the end of the run.
 pub fn record(kind: &str, what: impl std::fmt::Display) {
-    let Some(run) = std::env::var_os("FAIRWAY_LAB_RUN") else { return };
+    let Some(run) = std::env::var_os("FAIRWAY_LAB_RUN") else {
+        return;
+    };
     let ledger = Path::new(&run).join("made");
     let line = format!("{kind} {what}\n");
-    let written = OpenOptions::new().create(true).append(true).open(&ledger).and_then(|mut file: File| file.write_all(line.as_bytes()));
+    let written = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(&ledger)
+        .and_then(|mut file: File| file.write_all(line.as_bytes()));
     if let Err(error) = written {
         panic!("cannot write {}: {error}", ledger.display());
     }

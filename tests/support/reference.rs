@@ -21,7 +21,11 @@ pub const GATEWAY_ROUTE: &str = "192.168.10.224/32";
 /// The router on the nodes' LAN.
 pub const ROUTER: &str = "192.168.10.1";
 /// The speaking nodes and their addresses.
-pub const NODES: [(&str, &str); 3] = [("k3s1", "192.168.10.21"), ("k3s2", "192.168.10.23"), ("k3s3", "192.168.10.31")];
+pub const NODES: [(&str, &str); 3] = [
+    ("k3s1", "192.168.10.21"),
+    ("k3s2", "192.168.10.23"),
+    ("k3s3", "192.168.10.31"),
+];
 
 /// The hosts of the reference network.
 #[derive(Debug)]
@@ -43,26 +47,58 @@ impl ReferenceNetwork {
     #[track_caller]
     pub fn in_lab(lab: Lab) -> Self {
         let router = lab.host("router");
-        lab.plug(&router, "lan", "br10", &["192.168.10.1/24", "fd00:10::1/64"]);
-        lab.plug(&router, "vlan20", "br20", &["192.168.20.1/24", "fd00:20::1/64"]);
+        lab.plug(
+            &router,
+            "lan",
+            "br10",
+            &["192.168.10.1/24", "fd00:10::1/64"],
+        );
+        lab.plug(
+            &router,
+            "vlan20",
+            "br20",
+            &["192.168.20.1/24", "fd00:20::1/64"],
+        );
         router.set_sysctl("net/ipv4/ip_forward", "1");
         router.set_sysctl("net/ipv6/conf/all/forwarding", "1");
         // Of a client's many connections each takes its own way, not all of them one.
         router.set_sysctl("net/ipv4/fib_multipath_hash_policy", "1");
 
         let client = lab.host("client");
-        lab.plug(&client, "vlan20", "eth0", &["192.168.20.10/24", "fd00:20::10/64"]);
+        lab.plug(
+            &client,
+            "vlan20",
+            "eth0",
+            &["192.168.20.10/24", "fd00:20::10/64"],
+        );
         client.ip("route add default via 192.168.20.1");
 
         let on_lan = |name: &str, last: &str| {
             let host = lab.host(name);
-            lab.plug(&host, "lan", "eth0", &[&format!("192.168.10.{last}/24"), &format!("fd00:10::{last}/64")]);
+            lab.plug(
+                &host,
+                "lan",
+                "eth0",
+                &[
+                    &format!("192.168.10.{last}/24"),
+                    &format!("fd00:10::{last}/64"),
+                ],
+            );
             host.ip("route add default via 192.168.10.1");
             host
         };
-        let nodes = NODES.iter().map(|(name, address)| on_lan(name, address.rsplit('.').next().unwrap_or_default())).collect();
+        let nodes = NODES
+            .iter()
+            .map(|(name, address)| on_lan(name, address.rsplit('.').next().unwrap_or_default()))
+            .collect();
         let master = on_lan("k3s-master1", "30");
-        Self { lab, router, client, nodes, master }
+        Self {
+            lab,
+            router,
+            client,
+            nodes,
+            master,
+        }
     }
 }
 
@@ -117,20 +153,36 @@ impl HttpServer {
     pub fn start(node: &Host, address: IpAddr) -> Self {
         node.set_sysctl("net/ipv4/conf/all/arp_ignore", "1");
         node.set_sysctl("net/ipv4/conf/all/arp_announce", "2");
-        node.ip(&format!("addr add {address}/{} dev lo", if address.is_ipv4() { 32 } else { 128 }));
-        let listener = node.inside(|| TcpListener::bind((address, 80))).expect("port 80 is free in a fresh namespace");
-        listener.set_nonblocking(true).expect("a socket can be non-blocking");
+        node.ip(&format!(
+            "addr add {address}/{} dev lo",
+            if address.is_ipv4() { 32 } else { 128 }
+        ));
+        let listener = node
+            .inside(|| TcpListener::bind((address, 80)))
+            .expect("port 80 is free in a fresh namespace");
+        listener
+            .set_nonblocking(true)
+            .expect("a socket can be non-blocking");
         let stopping = Arc::new(AtomicBool::new(false));
         let (stop, name) = (Arc::clone(&stopping), node.name().to_owned());
         let thread = std::thread::spawn(move || {
             while !stop.load(Ordering::Relaxed) {
-                let accepted = poll(Duration::from_secs(1), || if stop.load(Ordering::Relaxed) { Ok(None) } else { listener.accept().map(Some) });
+                let accepted = poll(Duration::from_secs(1), || {
+                    if stop.load(Ordering::Relaxed) {
+                        Ok(None)
+                    } else {
+                        listener.accept().map(Some)
+                    }
+                });
                 if let Ok(Some((stream, _))) = accepted {
                     let _ = answer(stream, &name);
                 }
             }
         });
-        Self { stopping, thread: Some(thread) }
+        Self {
+            stopping,
+            thread: Some(thread),
+        }
     }
 }
 
@@ -154,7 +206,11 @@ fn answer(mut stream: TcpStream, name: &str) -> std::io::Result<()> {
             length => request.extend_from_slice(chunk.get(..length).unwrap_or_default()),
         }
     }
-    write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{name}", name.len())
+    write!(
+        stream,
+        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{name}",
+        name.len()
+    )
 }
 
 /// `GET http://ADDRESS/` from a host: the body, or why there is none.
@@ -167,7 +223,10 @@ pub fn http_get(from: &Host, address: IpAddr) -> Result<String, String> {
         let fetch = || -> std::io::Result<String> {
             let mut stream = TcpStream::connect_timeout(&SocketAddr::new(address, 80), limit)?;
             stream.set_read_timeout(Some(limit))?;
-            write!(stream, "GET / HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+            write!(
+                stream,
+                "GET / HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
+            )?;
             let mut response = String::new();
             stream.read_to_string(&mut response)?;
             Ok(response)

@@ -33,9 +33,24 @@ impl ScriptedPeer {
     /// When it cannot.
     #[track_caller]
     pub fn listen(host: &Host, address: IpAddr, port: u16) -> Self {
-        let listener = host.inside(|| TcpListener::bind((address, port))).expect("the address is the host's own");
-        listener.set_nonblocking(true).expect("a socket can be non-blocking");
+        let listener = host
+            .inside(|| TcpListener::bind((address, port)))
+            .expect("the address is the host's own");
+        listener
+            .set_nonblocking(true)
+            .expect("a socket can be non-blocking");
         Self { listener }
+    }
+
+    /// Gives its connections hardly any room for what it has not read yet.
+    ///
+    /// # Panics
+    /// When the kernel refuses.
+    #[track_caller]
+    pub fn with_little_room(self) -> Self {
+        rustix::net::sockopt::set_socket_recv_buffer_size(&self.listener, 4096)
+            .expect("a socket's buffer can be sized");
+        self
     }
 
     /// The next connection.
@@ -50,7 +65,10 @@ impl ScriptedPeer {
 
     /// The next connection, if one is waiting.
     pub fn try_accept(&self) -> Option<Connection> {
-        self.listener.accept().ok().map(|(stream, from)| Connection::of(stream, from))
+        self.listener
+            .accept()
+            .ok()
+            .map(|(stream, from)| Connection::of(stream, from))
     }
 }
 
@@ -80,13 +98,22 @@ impl Connection {
     /// # Errors
     /// As the kernel says.
     pub fn dial(host: &Host, to: SocketAddr) -> std::io::Result<Self> {
-        host.inside(|| TcpStream::connect_timeout(&to, Duration::from_secs(2))).map(|stream| Self::of(stream, to))
+        host.inside(|| TcpStream::connect_timeout(&to, Duration::from_secs(2)))
+            .map(|stream| Self::of(stream, to))
     }
 
     fn of(stream: TcpStream, from: SocketAddr) -> Self {
-        stream.set_nonblocking(false).expect("a socket can be blocking");
-        stream.set_write_timeout(Some(Duration::from_secs(2))).expect("a time-out above zero");
-        Self { stream, received: Vec::new(), from }
+        stream
+            .set_nonblocking(false)
+            .expect("a socket can be blocking");
+        stream
+            .set_write_timeout(Some(Duration::from_secs(2)))
+            .expect("a time-out above zero");
+        Self {
+            stream,
+            received: Vec::new(),
+            from,
+        }
     }
 
     /// Sends octets as they are.
@@ -104,7 +131,9 @@ impl Connection {
             if let Some(message) = self.take_message() {
                 return Some(message);
             }
-            let left = end.checked_duration_since(now()).filter(|left| !left.is_zero())?;
+            let left = end
+                .checked_duration_since(now())
+                .filter(|left| !left.is_zero())?;
             self.stream.set_read_timeout(Some(left)).ok()?;
             let mut chunk = [0; 4096];
             match self.stream.read(&mut chunk) {
@@ -138,14 +167,23 @@ impl Connection {
     pub fn is_ended(&mut self, limit: Duration) -> bool {
         let end = now() + limit;
         loop {
-            let Some(left) = end.checked_duration_since(now()).filter(|left| !left.is_zero()) else { return false };
+            let Some(left) = end
+                .checked_duration_since(now())
+                .filter(|left| !left.is_zero())
+            else {
+                return false;
+            };
             if self.stream.set_read_timeout(Some(left)).is_err() {
                 return true;
             }
             match self.stream.read(&mut [0; 4096]) {
                 Ok(0) => return true,
                 Ok(_) => {}
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) => {}
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
+                    ) => {}
                 Err(_) => return true,
             }
         }
@@ -167,11 +205,18 @@ impl Connection {
     fn take_message(&mut self) -> Option<Message> {
         let header = self.received.get(..19)?;
         let length = usize::from(u16::from_be_bytes([header[16], header[17]]));
-        assert!(header[..16] == [0xff; 16] && length >= 19, "the other side sent no BGP: {header:02x?}");
+        assert!(
+            header[..16] == [0xff; 16] && length >= 19,
+            "the other side sent no BGP: {header:02x?}"
+        );
         let kind = header[18];
         let body = self.received.get(19..length)?.to_vec();
         self.received.drain(..length);
-        Some(Message { kind, body, at: now() })
+        Some(Message {
+            kind,
+            body,
+            at: now(),
+        })
     }
 }
 
@@ -192,7 +237,14 @@ pub fn open(asn: u32, hold_time: u16, router_id: Ipv4Addr) -> Vec<u8> {
     let capabilities = [&[1, 4, 0, 1, 0, 1, 65, 4][..], &asn.to_be_bytes()].concat();
     let length = u8::try_from(capabilities.len()).expect("a few octets");
     let short = u16::try_from(asn).unwrap_or(AS_TRANS);
-    let fixed = [&[4][..], &short.to_be_bytes(), &hold_time.to_be_bytes(), &router_id.octets(), &[length + 2, 2, length]].concat();
+    let fixed = [
+        &[4][..],
+        &short.to_be_bytes(),
+        &hold_time.to_be_bytes(),
+        &router_id.octets(),
+        &[length + 2, 2, length],
+    ]
+    .concat();
     message(kind::OPEN, &[fixed, capabilities].concat())
 }
 
