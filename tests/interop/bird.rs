@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use support::clock::{eventually, holds};
+use support::clock::{eventually, holds, throughout};
 use support::fairway::{Fairway, FairwaySetup};
 use support::lab::Lab;
-use support::manifests::{Manifests, Service};
+use support::manifests::{Manifests, Neighbor, Service, node, peering_policy, pool};
 use support::reference::{GATEWAY, GATEWAY_ROUTE, NODES, ROUTER, ReferenceNetwork};
 use support::router::{Bird, RoutePath};
 
@@ -68,6 +68,73 @@ fn three_sessions_and_their_routes() {
             )
         },
     );
+}
+
+#[test]
+fn pod_cidrs_go_out_beside_the_services() {
+    let network = ReferenceNetwork::in_lab(Lab::new());
+    let manifests = Manifests::homelab(&network.lab.directory().join("manifests"));
+    let k3s1 = node("k3s1", &["192.168.10.21"], &[("bgp", "enabled")]);
+    manifests.write(
+        "nodes.yaml",
+        &format!("{k3s1}spec:\n  podCIDRs: [10.42.1.0/24]\n"),
+    );
+    manifests.write("service.yaml", &Service::gateway().yaml());
+    let bird = Bird::start(&network.lab, &network.router, &configuration());
+    let fairway = FairwaySetup::new("k3s1", manifests.folder(), network.lab.directory())
+        .start(&network.nodes[0]);
+    eventually("the pod CIDR and the Service", LATER, || {
+        holds(
+            bird.prefixes() == ["10.42.1.0/24", GATEWAY_ROUTE],
+            bird.prefixes(),
+        )
+    });
+    manifests.write("nodes.yaml", &k3s1);
+    eventually("the Service alone", LATER, || {
+        holds(bird.prefixes() == [GATEWAY_ROUTE], bird.prefixes())
+    });
+    assert!(fairway.is_established(ROUTER));
+    manifests.write("nodes.yaml", &node("k3s1", &["192.168.10.21"], &[]));
+    eventually(
+        "a node that loses its label ends its session",
+        LATER,
+        || holds(!bird.is_established("k3s1"), bird.show("show protocols")),
+    );
+    eventually("and its routes go", LATER, || {
+        holds(bird.prefixes().is_empty(), bird.prefixes())
+    });
+}
+
+#[test]
+fn a_router_two_hops_away_is_reached_with_the_multihop_ttl_only() {
+    let network = ReferenceNetwork::in_lab(Lab::new());
+    let manifests = Manifests::in_folder(&network.lab.directory().join("manifests"));
+    manifests.write("node.yaml", &node("k3s1", &["192.168.10.21"], &[]));
+    manifests.write("pool.yaml", &pool("pool", &["192.168.10.224/28"]));
+    manifests.write("service.yaml", &Service::gateway().yaml());
+    let far = "log stderr all;\nrouter id 192.168.20.10;\nprotocol device {}\nprotocol bgp k3s1 { local 192.168.20.10 as 64513; \
+        neighbor 192.168.10.21 as 64512; multihop 2; passive on; ipv4 { import all; export none; }; }\n";
+    let bird = Bird::start(&network.lab, &network.client, far);
+    let neighbor = Neighbor::new([192, 168, 20, 10], 64513);
+    manifests.write("policy.yaml", &peering_policy(64512, &[neighbor]));
+    let fairway = FairwaySetup::new("k3s1", manifests.folder(), network.lab.directory())
+        .start(&network.nodes[0]);
+    throughout(
+        "a TTL of 1 does not get there",
+        Duration::from_secs(3),
+        || holds(!bird.is_established("k3s1"), fairway.peer("192.168.20.10")),
+    );
+    let multihop = format!(
+        "{}          eBGPMultihopTTL: 2\n",
+        peering_policy(64512, &[neighbor])
+    );
+    manifests.write("policy.yaml", &multihop);
+    eventually("a TTL of 2 does", LATER, || {
+        holds(bird.is_established("k3s1"), fairway.peer("192.168.20.10"))
+    });
+    eventually("with the route", LATER, || {
+        holds(bird.prefixes() == [GATEWAY_ROUTE], bird.prefixes())
+    });
 }
 
 fn until_announced_by(network: &ReferenceNetwork, bird: &Bird, nodes: &[&str]) {

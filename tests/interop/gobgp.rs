@@ -422,6 +422,7 @@ fn setup(asn: u32, router_id: Ipv4Addr) -> GobgpSetup {
         address: "192.168.10.1/24".into(),
         neighbors,
         hold_time: 9,
+        dials: None,
     }
 }
 

@@ -1,63 +1,87 @@
 //! The lab itself: its routers and hosts do what the other tests rely on. GoBGP stands where Fairway will be.
 
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use support::clock::{eventually, holds};
-use support::lab::Lab;
+use support::lab::{Host, Lab};
 use support::reference::{
     GATEWAY, GATEWAY_ROUTE, HttpServer, NODES, ReferenceNetwork, http_get, udm_configuration,
 };
-use support::router::{Bird, Frr, GobgpContainer, GobgpSetup};
-use support::scripted::{Connection, kind, open};
+use support::router::{Bird, Frr, GobgpContainer, GobgpSetup, RoutePath};
+use support::scripted::{Connection, keepalive, kind, message, open};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
 #[test]
-fn a_route_that_frr_learns_carries_a_client_s_request_to_the_node() {
+fn routes_that_frr_learns_carry_a_client_s_requests_to_all_nodes() {
     let network = ReferenceNetwork::in_lab(Lab::new());
     let frr = Frr::start(&network.lab, &network.router, &udm_configuration());
-    let _server = HttpServer::start(&network.nodes[0], GATEWAY);
+    let _servers: Vec<HttpServer> = network
+        .nodes
+        .iter()
+        .map(|node| HttpServer::start(node, GATEWAY))
+        .collect();
     assert!(
         http_get(&network.client, GATEWAY).is_err(),
         "without a route nothing answers"
     );
 
-    let mut peer = Connection::dial(
-        &network.nodes[0],
-        "192.168.10.1:179".parse().expect("an address"),
-    )
-    .expect("FRR listens");
-    peer.send(&open(64512, 9, [192, 168, 10, 21].into()))
-        .expect("sent");
-    peer.expect(kind::OPEN, LIMIT);
-    peer.send(&support::scripted::keepalive()).expect("sent");
-    eventually("Established", LIMIT, || {
-        holds(
-            frr.established("ipv4Unicast") == ["192.168.10.21"],
-            frr.show("show bgp summary"),
-        )
+    let mut sessions = Vec::new();
+    for (index, (_, address)) in NODES.iter().enumerate() {
+        let address: Ipv4Addr = address.parse().expect("an address");
+        sessions.push(announcing(&network.nodes[index], address));
+        let expected: Vec<RoutePath> = NODES[..=index]
+            .iter()
+            .map(|(_, hop)| RoutePath {
+                next_hop: (*hop).into(),
+                as_path: "64512".into(),
+                origin: "IGP".into(),
+            })
+            .collect();
+        eventually("the router and its kernel have the paths", LIMIT, || {
+            let (paths, hops) = (
+                frr.paths(GATEWAY_ROUTE),
+                network.router.next_hops_to(GATEWAY),
+            );
+            holds(
+                paths == expected && hops.len() == index + 1,
+                format!("{paths:?}, {hops:?}"),
+            )
+        });
+        assert_eq!(frr.established("ipv4Unicast").len(), index + 1);
+        assert_eq!(frr.came_up(NODES[index].1).len(), 1);
+    }
+    let mut answering = BTreeSet::new();
+    eventually("all three nodes answer", LIMIT, || {
+        answering.insert(http_get(&network.client, GATEWAY)?);
+        holds(answering.len() == 3, format!("{answering:?}"))
     });
-    let attributes = [
-        0x40, 1, 1, 0, 0x40, 2, 6, 2, 1, 0, 0, 0xfc, 0, 0x40, 3, 4, 192, 168, 10, 21,
-    ];
-    let update = [&[0, 0, 0, 20][..], &attributes, &[32, 192, 168, 10, 224]].concat();
-    peer.send(&support::scripted::message(kind::UPDATE, &update))
-        .expect("sent");
-    eventually("the kernel has the route", LIMIT, || {
+    sessions.truncate(1);
+    eventually("the last one alone", LIMIT, || {
         let hops = network.router.next_hops_to(GATEWAY);
-        holds(hops == ["192.168.10.21"], hops)
+        holds(hops == [NODES[0].1], hops)
     });
-    let paths = frr.paths(GATEWAY_ROUTE);
-    assert_eq!(paths.len(), 1);
-    assert_eq!(
-        (&*paths[0].next_hop, &*paths[0].as_path, &*paths[0].origin),
-        ("192.168.10.21", "64512", "IGP")
-    );
-    assert_eq!(frr.came_up("192.168.10.21").len(), 1);
-    assert_eq!(
-        eventually("an answer", LIMIT, || http_get(&network.client, GATEWAY)),
-        "k3s1"
-    );
+    assert_eq!(http_get(&network.client, GATEWAY), Ok("k3s1".to_owned()));
+}
+
+/// A session from this node that announces the gateway's address.
+fn announcing(node: &Host, address: Ipv4Addr) -> Connection {
+    let mut session = Connection::dial(node, "192.168.10.1:179".parse().expect("an address"))
+        .expect("FRR listens");
+    session.send(&open(64512, 90, address)).expect("sent");
+    session.expect(kind::OPEN, LIMIT);
+    session.send(&keepalive()).expect("sent");
+    session.expect(kind::KEEPALIVE, LIMIT);
+    let attributes = [
+        &[0x40, 1, 1, 0, 0x40, 2, 6, 2, 1, 0, 0, 0xfc, 0, 0x40, 3, 4][..],
+        &address.octets(),
+    ]
+    .concat();
+    let update = [&[0, 0, 0, 20][..], &attributes, &[32, 192, 168, 10, 224]].concat();
+    session.send(&message(kind::UPDATE, &update)).expect("sent");
+    session
 }
 
 #[test]
@@ -79,6 +103,7 @@ fn gobgp_in_a_container_speaks_with_bird() {
         address: format!("{}/24", NODES[0].1),
         neighbors,
         hold_time: 9,
+        dials: None,
     };
     let mut gobgp = GobgpContainer::start(&lab, "k3s1", &setup);
     eventually("Established", LIMIT, || {

@@ -349,6 +349,8 @@ pub struct GobgpSetup {
     pub neighbors: Vec<(IpAddr, u32)>,
     /// Hold time in seconds; a third of it between keepalives.
     pub hold_time: u32,
+    /// The port on which it dials its neighbours; `None` waits for them.
+    pub dials: Option<u16>,
 }
 
 impl GobgpContainer {
@@ -507,7 +509,12 @@ impl GobgpSetup {
             file.push_str(&format!(
                 "  - config: {{ neighbor-address: \"{address}\", peer-as: {asn} }}\n"
             ));
-            file.push_str("    transport: { config: { passive-mode: true } }\n");
+            match self.dials {
+                Some(port) => file.push_str(&format!(
+                    "    transport: {{ config: {{ remote-port: {port} }} }}\n"
+                )),
+                None => file.push_str("    transport: { config: { passive-mode: true } }\n"),
+            }
             let (hold, keepalive) = (self.hold_time, self.hold_time / 3);
             file.push_str(&format!("    timers: {{ config: {{ hold-time: {hold}, keepalive-interval: {keepalive} }} }}\n    afi-safis:\n"));
             for family in families {
