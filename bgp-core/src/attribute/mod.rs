@@ -1,19 +1,35 @@
 //! Path attributes (RFC 4271 section 5): one file per family of attributes, holding type, decode, encode and tests.
+//!
+//! [`table`] has one row per attribute that we interpret, `decode` is the loop that applies it (RFC 7606 and all),
+//! `encode` writes them in the order that RFC 7606 section 5.1 asks for.
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::cast_possible_truncation)
+)]
 
 mod aggregator;
 mod as_path;
 mod communities;
+mod decode;
+mod encode;
+mod fault;
 mod multiprotocol;
+mod next_hop;
+mod nlri;
 mod origin;
+mod table;
 mod unknown;
-
-use bytes::Bytes;
 
 pub use aggregator::Aggregator;
 pub use as_path::{AsPath, Segment, SegmentKind};
-pub use communities::{Community, ExtendedCommunity, LargeCommunity};
-pub use multiprotocol::{MpReach, MpUnreach, NextHop, NlriList};
+pub use communities::{Community, ExtendedCommunity, LargeCommunity, ParseCommunityError};
+pub(crate) use decode::Block;
+pub use fault::{Fault, Treatment};
+pub use multiprotocol::{MpReach, MpUnreach};
+pub use next_hop::NextHop;
+pub use nlri::{InvalidNlri, NlriIter, NlriList};
 pub use origin::Origin;
+pub use table::name;
 pub use unknown::UnknownAttribute;
 
 use crate::types::{Asn, RouterId};
@@ -38,9 +54,9 @@ pub struct Attributes {
     pub aggregator: Option<Aggregator>,
     /// COMMUNITIES, type 8 (RFC 1997), in the order received.
     pub communities: Vec<Community>,
-    /// ORIGINATOR_ID, type 9 (RFC 4456).
+    /// ORIGINATOR_ID, type 9 (RFC 4456); on internal sessions only.
     pub originator_id: Option<RouterId>,
-    /// CLUSTER_LIST, type 10 (RFC 4456).
+    /// CLUSTER_LIST, type 10 (RFC 4456); on internal sessions only.
     pub cluster_list: Vec<u32>,
     /// EXTENDED COMMUNITIES, type 16 (RFC 4360).
     pub extended_communities: Vec<ExtendedCommunity>,
@@ -51,6 +67,3 @@ pub struct Attributes {
     /// Optional transitive attributes that we do not interpret, kept octet for octet, in ascending type order.
     pub unknown: Vec<UnknownAttribute>,
 }
-// helper "wire": table.rs (one row per attribute), the decode loop, encode.
-#[expect(unused)]
-type Placeholder = Bytes;

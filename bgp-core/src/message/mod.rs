@@ -1,6 +1,11 @@
 //! The five messages of BGP and the framer that finds them in a byte stream.
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::cast_possible_truncation)
+)]
 
 mod framer;
+mod header;
 mod notification;
 mod open;
 mod route_refresh;
@@ -12,14 +17,20 @@ pub use framer::Framer;
 pub use notification::Notification;
 pub use open::Open;
 pub use route_refresh::{RefreshKind, RouteRefresh};
-pub use update::{Fault, Treatment, Update};
+pub use update::Update;
 
-use crate::codec::ProtocolError;
-use crate::types::Family;
+pub use crate::attribute::{Fault, Treatment};
+pub use crate::codec::WireContext;
+
+use crate::codec::{ProtocolError, Writer};
+use header::{Header, Kind};
 
 /// A whole message without its header.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "an UPDATE is the common case and is moved once")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "an UPDATE is the common case and is moved once"
+)]
 pub enum Message {
     /// Type 1.
     Open(Open),
@@ -33,64 +44,71 @@ pub enum Message {
     RouteRefresh(RouteRefresh),
 }
 
-/// What this session negotiated, as far as the wire form depends on it. One value per direction.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct WireContext {
-    /// Four-octet AS numbers in AS_PATH and AGGREGATOR (RFC 6793).
-    pub four_octet_as: bool,
-    /// Whether the session is external: decides what LOCAL_PREF, ORIGINATOR_ID and CLUSTER_LIST mean (RFC 7606).
-    pub external: bool,
-    /// The families negotiated by multiprotocol capabilities (IPv4 unicast where the peer sent none).
-    pub families: Vec<Family>,
-    /// The families whose NLRI carry path identifiers in this direction (RFC 7911).
-    pub add_path: Vec<Family>,
-    /// The families whose next hop may be of another AFI (RFC 8950).
-    pub extended_next_hop: Vec<Family>,
-    /// The largest message of this direction in octets: 4096, or 65535 (RFC 8654).
-    pub max_message: usize,
-}
-
-impl WireContext {
-    /// Before the OPENs: two-octet AS numbers, IPv4 unicast, 4096 octets.
-    pub fn initial() -> Self {
-        Self {
-            four_octet_as: false,
-            external: true,
-            families: vec![Family::IPV4_UNICAST],
-            add_path: vec![],
-            extended_next_hop: vec![],
-            max_message: 4096,
-        }
-    }
-}
-
 impl Message {
+    /// The largest message where RFC 8654 was not negotiated, and of an OPEN or KEEPALIVE anyway; header included.
+    pub const MAX: usize = header::MAX;
+    /// The largest message where RFC 8654 was negotiated; header included.
+    pub const MAX_EXTENDED: usize = header::MAX_EXTENDED;
+
     /// Decodes one whole message, header included, as the [`Framer`] cut it out.
     ///
     /// # Errors
     /// What ends the session. Faults of an UPDATE that do not (RFC 7606) are in [`Update::faults`], and the UPDATE is
     /// already what they make of it.
     pub fn decode(octets: Bytes, context: &WireContext) -> Result<Self, ProtocolError> {
-        let _ = (octets, context);
-        todo!()
+        let (header, body) = Header::split(&octets, context.max_message)?;
+        Ok(match header.kind {
+            Kind::Open => Self::Open(Open::decode(body)?),
+            Kind::Update => Self::Update(Update::decode(&octets, body, context)?),
+            Kind::Notification => Self::Notification(Notification::decode(&octets, body)?),
+            Kind::Keepalive => Self::Keepalive,
+            Kind::RouteRefresh => Self::RouteRefresh(RouteRefresh::decode(&octets, body)?),
+        })
     }
 
     /// Encodes the message, header included. Messages that do not fit `context.max_message` are refused by a value.
     ///
+    /// The data of a NOTIFICATION is cut where it does not fit, as half of it is better than none. An UPDATE is
+    /// written as it stands: that it is best to put only one of withdrawn, announced, MP_REACH_NLRI and
+    /// MP_UNREACH_NLRI into each (RFC 7606 section 5.1) is its builder's business.
+    ///
     /// # Errors
     /// [`TooLong`] where the message would exceed the limit.
     pub fn encode(&self, context: &WireContext) -> Result<Bytes, TooLong> {
-        let _ = context;
-        todo!()
+        match self {
+            Self::Open(open) => header::message(Kind::Open, context, |writer| open.encode(writer)),
+            Self::Update(update) => update.encode(context),
+            Self::Notification(notification) => {
+                header::message(Kind::Notification, context, |writer| {
+                    notification.encode(context, writer);
+                })
+            }
+            Self::Keepalive => header::message(Kind::Keepalive, context, |_: &mut Writer| {}),
+            Self::RouteRefresh(refresh) => {
+                header::message(Kind::RouteRefresh, context, |writer| refresh.encode(writer))
+            }
+        }
     }
 }
 
-/// The message would exceed the session's limit.
+impl From<Update> for Message {
+    fn from(update: Update) -> Self {
+        Self::Update(update)
+    }
+}
+
+impl From<Notification> for Message {
+    fn from(notification: Notification) -> Self {
+        Self::Notification(notification)
+    }
+}
+
+/// The message does not fit the session's limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the message would have {octets} octets, the session allows {limit}")]
+#[error("{octets} octets do not fit into one message of at most {limit}")]
 pub struct TooLong {
-    /// Octets needed.
+    /// Octets needed; where they are withdrawals of several families, in one message for each.
     pub octets: usize,
-    /// Octets allowed.
+    /// Octets that one message of the session may have.
     pub limit: usize,
 }

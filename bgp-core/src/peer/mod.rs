@@ -1,227 +1,38 @@
 //! One neighbour and its at most two connections (RFC 4271 section 8.2.1).
+//!
+//! Decides when to call, which of two connections survives, and what a changed configuration costs. The machine of each
+//! connection is in [`fsm`](crate::fsm); what a route is, nobody here knows.
 
-use std::net::{IpAddr, SocketAddr};
+mod backoff;
+mod collision;
+mod config;
+mod connection;
+mod input;
+mod output;
+mod session;
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::capability::{Capability, GracefulRestart};
-use crate::fsm::StateName;
-use crate::message::{Notification, RouteRefresh, Update, WireContext};
-use crate::types::{Asn, Family, HoldTime, RouterId};
+pub use config::{Local, PeerConfig};
+pub use input::Input;
+pub use output::Output;
+pub use session::{DownReason, Session, Shutdown};
+
+use crate::codec::ProtocolError;
+use crate::fsm::{self, Ending, Fsm, Jitter, StateName};
+use crate::message::{Message, Notification, Open};
+use crate::types::{CeaseSubcode, OpenSubcode, Reason};
+use backoff::Backoff;
+use collision::{Initiator, Old, Verdict};
+use connection::Connection;
 
 /// Names one TCP connection for as long as the speaker lives; never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(pub u64);
-
-/// What is wanted of a neighbour. Transport matters (port, password, TTL) are the shell's.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PeerConfig {
-    /// The neighbour's address.
-    pub address: IpAddr,
-    /// Its AS; `None` accepts whichever it announces.
-    pub asn: Option<Asn>,
-    /// Wait to be called instead of calling.
-    pub passive: bool,
-    /// The hold time we offer; the lower of both is used.
-    pub hold_time: HoldTime,
-    /// Our keepalive interval where it is to be shorter than a third of the negotiated hold time.
-    pub keepalive: Option<Duration>,
-    /// Wait between connection attempts, jittered (RFC 4271 section 10) and backed off after failures.
-    pub connect_retry: Duration,
-    /// The families we offer.
-    pub families: Vec<Family>,
-    /// Graceful restart as offered; `None` leaves the capability out.
-    pub graceful_restart: Option<GracefulRestart>,
-    /// Offer messages of 65,535 octets (RFC 8654).
-    pub extended_message: bool,
-    /// Capabilities sent besides those that follow from the fields above (FQDN, software version).
-    pub extra_capabilities: Vec<Capability>,
-    /// Send capabilities at all; off after a peer said that it knows none (RFC 5492 section 3).
-    pub capabilities: bool,
-}
-
-impl PeerConfig {
-    /// The RFC's defaults: hold time 90 s, connect retry 120 s, both unicast families, active.
-    pub fn new(address: IpAddr, asn: Asn) -> Self {
-        Self {
-            address,
-            asn: Some(asn),
-            passive: false,
-            hold_time: HoldTime::DEFAULT,
-            keepalive: None,
-            connect_retry: Duration::from_secs(120),
-            families: vec![Family::IPV4_UNICAST, Family::IPV6_UNICAST],
-            graceful_restart: None,
-            extended_message: true,
-            extra_capabilities: vec![],
-            capabilities: true,
-        }
-    }
-}
-
-/// Who we are towards a neighbour.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Local {
-    /// Our AS.
-    pub asn: Asn,
-    /// Our BGP Identifier.
-    pub router_id: RouterId,
-}
-
-/// What an established session settled on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Session {
-    /// The connection that carries it.
-    pub connection: ConnectionId,
-    /// Our end.
-    pub local: SocketAddr,
-    /// Their end.
-    pub remote: SocketAddr,
-    /// Their AS, as they said.
-    pub peer_asn: Asn,
-    /// Their BGP Identifier.
-    pub peer_router_id: RouterId,
-    /// Whether the peer is in another AS.
-    pub external: bool,
-    /// The hold time in use.
-    pub hold_time: HoldTime,
-    /// The keepalive interval in use; zero where none are sent.
-    pub keepalive: Duration,
-    /// How messages are decoded.
-    pub receive: WireContext,
-    /// How messages are encoded.
-    pub send: WireContext,
-    /// What we offered.
-    pub local_capabilities: Vec<Capability>,
-    /// What they offered.
-    pub remote_capabilities: Vec<Capability>,
-    /// Whether ROUTE-REFRESH may be sent to them (RFC 2918).
-    pub route_refresh: bool,
-    /// Whether enhanced route refresh is agreed (RFC 7313).
-    pub enhanced_route_refresh: bool,
-    /// When it was established.
-    pub since: Instant,
-}
-
-/// Why a session, or an attempt at one, ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum DownReason {
-    /// We sent this NOTIFICATION.
-    Sent(Notification),
-    /// They sent this NOTIFICATION.
-    Received(Notification),
-    /// The connection was closed or reset under us; the text is the system's.
-    ConnectionLost(String),
-    /// The connection could not be made; the text is the system's.
-    ConnectFailed(String),
-    /// The other one of two connections was kept (RFC 4271 section 6.8).
-    Collision,
-}
-
-/// How we end a session on our own account (RFC 4486, RFC 9003).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Shutdown {
-    /// Send Cease with this subcode and text, then close.
-    Cease(crate::types::CeaseSubcode, String),
-    /// Close without a word, so that a helper keeps the routes (RFC 4724).
-    Silent,
-}
-
-/// What happens to a peer.
-#[derive(Clone, Debug)]
-pub enum Input {
-    /// Start (RFC 4271 events 1 and 3 to 7).
-    Start,
-    /// Stop and stay stopped (events 2 and 8).
-    Stop(Shutdown),
-    /// Apply a changed configuration: the session ends only where the change needs it (text in the Cease).
-    Configure(PeerConfig),
-    /// The connection that [`Output::Connect`] asked for stands.
-    Connected {
-        /// As in the output.
-        connection: ConnectionId,
-        /// Our end.
-        local: SocketAddr,
-        /// Their end.
-        remote: SocketAddr,
-    },
-    /// It could not be made.
-    ConnectFailed {
-        /// As in the output.
-        connection: ConnectionId,
-        /// The system's words.
-        error: String,
-    },
-    /// The neighbour called.
-    Accepted {
-        /// Fresh.
-        connection: ConnectionId,
-        /// Our end.
-        local: SocketAddr,
-        /// Their end.
-        remote: SocketAddr,
-    },
-    /// Octets came.
-    Received {
-        /// On this connection.
-        connection: ConnectionId,
-        /// A chunk of any size.
-        octets: Bytes,
-    },
-    /// The kernel took octets of earlier [`Output::Send`]s.
-    Written {
-        /// On this connection.
-        connection: ConnectionId,
-        /// How many.
-        octets: usize,
-    },
-    /// The connection is gone.
-    Closed {
-        /// This one.
-        connection: ConnectionId,
-        /// The system's words, or "closed by peer".
-        error: String,
-    },
-    /// Time passed; nothing else happened.
-    Tick,
-}
-
-/// What a peer asks for or tells.
-#[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "moved once, to the speaker")]
-pub enum Output {
-    /// Make a connection to the neighbour.
-    Connect {
-        /// Fresh.
-        connection: ConnectionId,
-    },
-    /// Write these octets.
-    Send {
-        /// On this connection.
-        connection: ConnectionId,
-        /// One or more whole messages.
-        octets: Bytes,
-    },
-    /// Write what was sent before, then close.
-    Close {
-        /// This one.
-        connection: ConnectionId,
-    },
-    /// The session is up.
-    Established(Session),
-    /// The session (or the attempt, where `was_established` is false) ended.
-    Down {
-        /// Why.
-        reason: DownReason,
-        /// Whether routes have to go.
-        was_established: bool,
-    },
-    /// An UPDATE to apply.
-    Update(Update),
-    /// A ROUTE-REFRESH to answer.
-    Refresh(RouteRefresh),
-}
 
 /// One neighbour.
 ///
@@ -230,50 +41,434 @@ pub enum Output {
 pub struct Peer {
     config: PeerConfig,
     local: Local,
+    jitter: Jitter,
+    backoff: Backoff,
+    running: bool,
+    /// Off after the peer said that it knows no capabilities (RFC 5492 section 3).
+    capabilities: bool,
+    /// When to call next; `None` while a call is out, a session stands, or there is nothing to call for.
+    next_call: Option<Instant>,
+    /// Until when connections are refused, after the peer had sent too many routes.
+    closed_until: Option<Instant>,
+    /// At most [`Self::MOST_CONNECTIONS`].
+    connections: Vec<Connection>,
+    outputs: VecDeque<Output>,
+    last_down: Option<DownReason>,
 }
 
 impl Peer {
-    /// A stopped peer. `seed` feeds the jitter. `connections` hands out fresh identifiers.
+    /// One that we made and one that the peer made, or two of the peer's while the first dies.
+    pub const MOST_CONNECTIONS: usize = 2;
+
+    /// A stopped peer. `seed` feeds the jitter.
     pub fn new(config: PeerConfig, local: Local, seed: u64) -> Self {
-        let _ = seed;
-        Self { config, local }
+        Self {
+            config,
+            local,
+            jitter: Jitter::new(seed),
+            backoff: Backoff::default(),
+            running: false,
+            capabilities: true,
+            next_call: None,
+            closed_until: None,
+            connections: Vec::with_capacity(Self::MOST_CONNECTIONS),
+            outputs: VecDeque::new(),
+            last_down: None,
+        }
     }
+
     /// Takes one input. `next_connection` is where a fresh [`ConnectionId`] comes from, should one be needed.
     pub fn handle(&mut self, now: Instant, input: Input, next_connection: &mut u64) {
-        let _ = (now, input, next_connection, self.local);
-        todo!()
+        let mut turn = Turn {
+            peer: self,
+            now,
+            next_connection,
+        };
+        match input {
+            Input::Start => turn.start(),
+            Input::Stop(shutdown) => turn.stop(&shutdown),
+            Input::Reset(notification) => turn.end_all(Some(&notification)),
+            Input::Configure(config) => turn.configure(config),
+            Input::Connected {
+                connection,
+                local,
+                remote,
+            } => turn.connected(connection, local, remote),
+            Input::ConnectFailed { connection, error } | Input::Closed { connection, error } => {
+                turn.step(connection, fsm::Input::Failed(error));
+            }
+            Input::Accepted {
+                connection,
+                local,
+                remote,
+            } => turn.accepted(connection, local, remote),
+            Input::Received { connection, octets } => turn.received(connection, &octets),
+            Input::Written { connection, octets } => {
+                if let Some(connection) = turn.peer.connection(connection) {
+                    connection.written(now, octets);
+                }
+            }
+            Input::Tick => {}
+        }
+        turn.expire();
     }
+
     /// The next output, in order; `None` when drained.
     pub fn poll_output(&mut self) -> Option<Output> {
-        todo!()
+        self.outputs.pop_front()
     }
+
     /// When [`Input::Tick`] is due at the latest.
     pub fn next_deadline(&self) -> Option<Instant> {
-        todo!()
+        let timers = self.connections.iter().map(Connection::next_deadline);
+        timers.chain([self.next_call]).flatten().min()
     }
+
     /// The configuration in force.
     pub fn config(&self) -> &PeerConfig {
         &self.config
     }
-    /// The most advanced state of the peer's connections.
-    pub fn state(&self) -> StateName {
-        todo!()
+
+    /// Whether an incoming connection would be taken now.
+    pub fn takes_connection(&self, now: Instant) -> bool {
+        self.running
+            && self.connections.len() < Self::MOST_CONNECTIONS
+            && self.closed_until.is_none_or(|until| until <= now)
     }
+
+    /// The most advanced state of the peer's connections; Active while it waits to call or to be called.
+    pub fn state(&self) -> StateName {
+        let states = self.connections.iter().map(Connection::state);
+        states.max().unwrap_or(if self.running {
+            StateName::Active
+        } else {
+            StateName::Idle
+        })
+    }
+
     /// The session, while established.
     pub fn session(&self) -> Option<&Session> {
-        todo!()
+        self.connections.iter().find_map(Connection::session)
     }
+
     /// Octets that were handed out as [`Output::Send`] on the session's connection and not yet reported as written.
     pub fn unwritten(&self) -> usize {
-        todo!()
+        let carries_session = |connection: &&Connection| connection.session().is_some();
+        let connection = self.connections.iter().find(carries_session);
+        connection.map_or(0, Connection::unwritten)
     }
+
     /// Queues already encoded messages on the session, as one [`Output::Send`]; resets the keepalive timer.
     pub fn send_encoded(&mut self, now: Instant, octets: Bytes) {
-        let _ = (now, octets);
-        todo!()
+        for connection in &mut self.connections {
+            if connection.session().is_some() {
+                connection.send_encoded(now, octets, &mut self.outputs);
+                return;
+            }
+        }
     }
-    /// Why the last session or attempt ended.
+
+    /// Why the last session ended, or the last attempt where there was none since.
     pub fn last_down(&self) -> Option<&DownReason> {
-        todo!()
+        self.last_down.as_ref()
+    }
+
+    fn connection(&mut self, id: ConnectionId) -> Option<&mut Connection> {
+        self.connections.iter_mut().find(|c| c.id == id)
+    }
+
+    fn has_call_out(&self) -> bool {
+        let ours = |connection: &Connection| connection.initiator == Initiator::Local;
+        self.connections.iter().any(ours)
+    }
+
+    fn new_fsm(&mut self) -> Fsm {
+        let offer = self.config.offer(self.local, self.capabilities);
+        Fsm::new(offer, self.config.connect_retry, self.jitter.next_bits())
+    }
+}
+
+/// A peer while it takes one input.
+struct Turn<'a> {
+    peer: &'a mut Peer,
+    now: Instant,
+    next_connection: &'a mut u64,
+}
+
+impl Turn<'_> {
+    fn start(&mut self) {
+        if self.peer.running {
+            return;
+        }
+        self.peer.running = true;
+        self.call_at_once();
+    }
+
+    /// The first call, or the first after our own doing: nothing failed, so nothing is waited for.
+    fn call_at_once(&mut self) {
+        self.peer.backoff.reset();
+        self.peer.closed_until = None;
+        self.peer.capabilities = true;
+        self.peer.next_call = (!self.peer.config.passive).then_some(self.now);
+    }
+
+    fn stop(&mut self, shutdown: &Shutdown) {
+        self.peer.running = false;
+        self.peer.next_call = None;
+        match shutdown {
+            Shutdown::Cease(subcode, text) => {
+                self.end_all(Some(&Notification::cease(*subcode, text)));
+            }
+            Shutdown::Silent => self.end_all(None),
+        }
+    }
+
+    fn configure(&mut self, config: PeerConfig) {
+        let changed = self.peer.config.needs_new_session(&config, self.peer.local);
+        let was_passive = self.peer.config.passive;
+        self.peer.config = config;
+        if changed {
+            let text = "the configuration of this peer changed";
+            let subcode = CeaseSubcode::OtherConfigurationChange;
+            self.end_all(Some(&Notification::cease(subcode, text)));
+        }
+        if !self.peer.running {
+            return;
+        }
+        if self.peer.config.passive {
+            self.peer.next_call = None;
+        } else if changed || (was_passive && self.peer.connections.is_empty()) {
+            self.call_at_once();
+        }
+    }
+
+    fn end_all(&mut self, notification: Option<&Notification>) {
+        let connections: Vec<ConnectionId> = self.peer.connections.iter().map(|c| c.id).collect();
+        for id in connections {
+            self.step(id, fsm::Input::Stop(notification.cloned()));
+        }
+    }
+
+    fn connected(&mut self, id: ConnectionId, local: SocketAddr, remote: SocketAddr) {
+        if let Some(connection) = self.peer.connection(id) {
+            connection.set_endpoints(local, remote);
+            self.step(id, fsm::Input::Connected);
+        }
+    }
+
+    fn accepted(&mut self, id: ConnectionId, local: SocketAddr, remote: SocketAddr) {
+        if !self.peer.takes_connection(self.now) {
+            self.peer.outputs.push_back(Output::Close { connection: id });
+            return;
+        }
+        let mut connection = Connection::incoming(id, self.peer.new_fsm());
+        connection.set_endpoints(local, remote);
+        self.peer.connections.push(connection);
+        self.step(id, fsm::Input::StartPassive);
+        self.step(id, fsm::Input::Connected);
+    }
+
+    fn received(&mut self, id: ConnectionId, octets: &[u8]) {
+        if let Some(connection) = self.peer.connection(id) {
+            connection.push(octets);
+        }
+        // Looked up anew for every message: each of them can end the connection.
+        while let Some(connection) = self.peer.connection(id) {
+            let is_greeting = connection.state() == StateName::OpenSent;
+            match connection.next_message() {
+                Some(Ok(Message::Open(open))) if is_greeting => self.open(id, open),
+                Some(Ok(message)) => self.step(id, fsm::Input::Received(message)),
+                Some(Err(error)) => self.malformed(id, error),
+                None => return,
+            }
+        }
+    }
+
+    fn malformed(&mut self, id: ConnectionId, error: ProtocolError) {
+        self.step(id, fsm::Input::Malformed(error));
+    }
+
+    /// The OPEN on a connection: decided before it is answered, because the KEEPALIVE of the answer could make the peer
+    /// give up the connection that we are about to keep.
+    fn open(&mut self, id: ConnectionId, open: Open) {
+        match self.collision(id, &open) {
+            None => {}
+            Some((other, Verdict::KeepNew)) => self.step(other, fsm::Input::Collision),
+            Some((other, Verdict::Replace)) => self.step(other, fsm::Input::Stop(None)),
+            Some((_, Verdict::KeepOld)) => {
+                self.step(id, fsm::Input::Collision);
+                return;
+            }
+        }
+        self.step(id, fsm::Input::Received(Message::Open(open)));
+    }
+
+    /// The other connection, where there is one to decide between; an OPEN that will be refused takes part in nothing.
+    fn collision(&self, id: ConnectionId, open: &Open) -> Option<(ConnectionId, Verdict)> {
+        let new = self.peer.connections.iter().find(|c| c.id == id)?;
+        let theirs = new.examine(open).ok()?;
+        let local = collision::Speaker {
+            router_id: self.peer.local.router_id,
+            asn: self.peer.local.asn,
+        };
+        let remote = collision::Speaker {
+            router_id: theirs.peer_router_id,
+            asn: theirs.peer_asn,
+        };
+        let other = self.peer.connections.iter().find(|c| c.id != id)?;
+        let old = match other.state() {
+            StateName::Idle | StateName::Connect | StateName::Active | StateName::OpenSent => {
+                return None;
+            }
+            StateName::OpenConfirm => Old::OpenConfirm(other.initiator),
+            StateName::Established => Old::Established {
+                graceful_restart: other.negotiated().is_some_and(|n| n.graceful_restart),
+            },
+        };
+        Some((
+            other.id,
+            collision::resolve(local, remote, new.initiator, old),
+        ))
+    }
+
+    /// Lets timers expire, then calls if it is time.
+    fn expire(&mut self) {
+        let due = |connection: &&Connection| {
+            connection
+                .next_deadline()
+                .is_some_and(|deadline| deadline <= self.now)
+        };
+        let connections: Vec<ConnectionId> = self
+            .peer
+            .connections
+            .iter()
+            .filter(due)
+            .map(|c| c.id)
+            .collect();
+        for id in connections {
+            if let Some(connection) = self.peer.connection(id) {
+                connection.tick(self.now);
+                self.settle(id);
+            }
+        }
+        if self.peer.next_call.is_some_and(|due| due <= self.now) {
+            self.call();
+        }
+    }
+
+    /// Calls, unless one of the connections is about to become the session, or both places are taken: when such a
+    /// connection ends without one, that schedules the next call.
+    fn call(&mut self) {
+        self.peer.next_call = None;
+        if self.peer.has_call_out()
+            || self.peer.state() >= StateName::OpenConfirm
+            || !self.peer.takes_connection(self.now)
+        {
+            return;
+        }
+        let mut connection = Connection::outgoing(self.peer.new_fsm());
+        connection.handle(self.now, fsm::Input::Start);
+        connection.drain(self.now, self.next_connection, &mut self.peer.outputs);
+        self.peer.connections.push(connection);
+    }
+
+    fn step(&mut self, id: ConnectionId, input: fsm::Input) {
+        if let Some(connection) = self.peer.connection(id) {
+            connection.handle(self.now, input);
+            self.settle(id);
+        }
+    }
+
+    /// What a connection's new state means for the peer.
+    fn settle(&mut self, id: ConnectionId) {
+        let peer = &mut *self.peer;
+        let Some(index) = peer.connections.iter().position(|c| c.id == id) else {
+            return;
+        };
+        let connection = &mut peer.connections[index];
+        let was_established = connection.session().is_some();
+        let ending = connection.drain(self.now, self.next_connection, &mut peer.outputs);
+        let established = !was_established && connection.session().is_some();
+        if let Some(ending) = ending {
+            let connection = peer.connections.swap_remove(index);
+            self.ended(&connection, ending);
+        } else if established {
+            self.peer.next_call = None;
+            self.drop_own_call(id);
+        }
+    }
+
+    /// A session stands: a call of ours beside it has lost its purpose. A call of the peer's is left to its OPEN.
+    fn drop_own_call(&mut self, session: ConnectionId) {
+        let superfluous =
+            |c: &&Connection| c.id != session && c.initiator == Initiator::Local;
+        if let Some(id) = self.peer.connections.iter().find(superfluous).map(|c| c.id) {
+            self.step(id, fsm::Input::Collision);
+        }
+    }
+
+    fn ended(&mut self, connection: &Connection, ending: Ending) {
+        let stood = connection
+            .session()
+            .map(|session| self.now.saturating_duration_since(session.since));
+        self.learn_about_capabilities(&ending, stood.is_some());
+        self.plan_next_call(&ending, stood);
+        // A call that we dropped ourselves before it was answered is no attempt that failed.
+        let dropped = matches!(ending, Ending::Collision | Ending::Silent);
+        if dropped && !connection.has_stood() {
+            return;
+        }
+        let reason = DownReason::from(ending);
+        if self.peer.session().is_none() {
+            self.peer.last_down = Some(reason.clone());
+        }
+        self.peer.outputs.push_back(Output::Down {
+            reason,
+            was_established: stood.is_some(),
+        });
+    }
+
+    /// A peer that answers 2/4 knows no capabilities, or not that we may send them (RFC 5492 section 3). Should it still
+    /// say so without them, they were not what it meant.
+    fn learn_about_capabilities(&mut self, ending: &Ending, was_established: bool) {
+        let refused = match ending {
+            Ending::Received(notification) => {
+                notification.reason == Reason::Open(OpenSubcode::UnsupportedOptionalParameter)
+            }
+            _ => false,
+        };
+        if refused && !was_established {
+            self.peer.capabilities = !self.peer.capabilities;
+            if !self.peer.capabilities && self.may_call_again() {
+                self.peer.next_call = Some(self.now);
+            }
+        }
+    }
+
+    /// An earlier appointment stands: a stranger's connections can neither hasten nor delay it.
+    fn plan_next_call(&mut self, ending: &Ending, stood: Option<Duration>) {
+        let peer = &mut *self.peer;
+        let retry = peer.config.connect_retry;
+        if let Ending::Sent(sent) = ending
+            && sent.reason == Reason::Cease(CeaseSubcode::MaximumPrefixes)
+        {
+            peer.closed_until = Some(self.now + peer.jitter.shorten(retry));
+            peer.next_call = peer.closed_until.filter(|_| !peer.config.passive);
+        }
+        if self.peer.next_call.is_some() || !self.may_call_again() {
+            return;
+        }
+        let peer = &mut *self.peer;
+        let wait = peer
+            .backoff
+            .next_wait(ending, stood, retry, &mut peer.jitter);
+        peer.next_call = Some(self.now + wait);
+    }
+
+    fn may_call_again(&self) -> bool {
+        self.peer.running
+            && !self.peer.config.passive
+            && !self.peer.has_call_out()
+            && self.peer.state() < StateName::OpenConfirm
     }
 }

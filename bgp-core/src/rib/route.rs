@@ -26,6 +26,46 @@ pub enum Source {
     },
 }
 
+impl Source {
+    /// The peer it came from; `None` for our own.
+    pub fn peer(&self) -> Option<crate::speaker::PeerId> {
+        match self {
+            Self::Local => None,
+            Self::Peer { peer, .. } => Some(*peer),
+        }
+    }
+
+    /// The path identifier that the route was received with.
+    pub fn path_id(&self) -> Option<PathId> {
+        match self {
+            Self::Local => None,
+            Self::Peer { path_id, .. } => *path_id,
+        }
+    }
+
+    /// The same source with another path identifier; our own routes have none.
+    #[must_use]
+    pub fn with_path_id(self, id: Option<PathId>) -> Self {
+        match self {
+            Self::Local => Self::Local,
+            Self::Peer { peer, address, asn, router_id, external, .. } => {
+                Self::Peer { peer, address, asn, router_id, external, path_id: id }
+            }
+        }
+    }
+}
+
+impl From<&Origination> for Route {
+    fn from(origination: &Origination) -> Self {
+        Self {
+            prefix: origination.prefix,
+            attributes: Arc::clone(&origination.attributes),
+            next_hop: origination.next_hop.clone(),
+            source: Source::Local,
+        }
+    }
+}
+
 /// A prefix with what it carries and where it came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {

@@ -33,9 +33,20 @@ pub struct Family {
 
 impl Family {
     /// IPv4 unicast, `1/1`.
-    pub const IPV4_UNICAST: Self = Self { afi: Afi::IPV4, safi: Safi::UNICAST };
+    pub const IPV4_UNICAST: Self = Self {
+        afi: Afi::IPV4,
+        safi: Safi::UNICAST,
+    };
     /// IPv6 unicast, `2/1`.
-    pub const IPV6_UNICAST: Self = Self { afi: Afi::IPV6, safi: Safi::UNICAST };
+    pub const IPV6_UNICAST: Self = Self {
+        afi: Afi::IPV6,
+        safi: Safi::UNICAST,
+    };
+
+    /// Whether the entries of this family are prefixes that we read; others are carried as octets.
+    pub const fn is_unicast_ip(self) -> bool {
+        matches!((self.afi.0, self.safi.0), (1 | 2, 1))
+    }
 }
 
 impl fmt::Display for Family {

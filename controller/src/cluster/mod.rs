@@ -3,21 +3,40 @@
 //! One file per kind converts an API object into our struct or says why it is invalid. Nobody further in sees the API's
 //! types. An object that turns invalid stays in force as it was last valid; `problems` says so.
 
+mod advice;
+mod communities;
 mod endpoints;
+mod fault;
+mod l2_policy;
+mod meta;
 mod node;
+mod objects;
 mod peering_policy;
+mod pod_ip_pool;
 mod pool;
+mod secret;
 mod selector;
 mod service;
+mod store;
 
 use std::collections::BTreeMap;
 
+use serde_json::Value;
+
 pub use endpoints::{Endpoint, EndpointPort, EndpointSlice};
+pub use fault::Fault;
+pub use l2_policy::L2Policy;
 pub use node::{Node, NodeAddress};
-pub use peering_policy::{AdvertisedPathAttributes, Neighbor, PathAttributeSelector, PeeringPolicy, ServiceAdvertisement, VirtualRouter};
+pub use objects::{Document, Kind, Lines, Object, ObjectKey, Objects, Place};
+pub use peering_policy::{
+    AdvertisedPathAttributes, Neighbor, PathAttributeSelector, PeeringPolicy, ServiceAdvertisement,
+    VirtualRouter,
+};
+pub use pod_ip_pool::PodIpPool;
 pub use pool::{Block, Pool, PoolFaults, PoolSpec, RecordedCondition};
 pub use selector::{Requirement, Selector};
 pub use service::{IngressEntry, IngressIpMode, Service, ServicePort, TrafficPolicy};
+pub use store::{RecordedStatuses, Store};
 
 /// Namespace and name; for cluster-scoped objects the namespace is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,7 +49,11 @@ pub struct ObjectName {
 
 impl std::fmt::Display for ObjectName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.namespace.is_empty() { f.write_str(&self.name) } else { write!(f, "{}/{}", self.namespace, self.name) }
+        if self.namespace.is_empty() {
+            f.write_str(&self.name)
+        } else {
+            write!(f, "{}/{}", self.namespace, self.name)
+        }
     }
 }
 
@@ -71,6 +94,10 @@ pub struct Snapshot {
     pub pools: BTreeMap<String, Pool>,
     /// CiliumBGPPeeringPolicies by name.
     pub peering_policies: BTreeMap<String, PeeringPolicy>,
+    /// CiliumL2AnnouncementPolicies by name.
+    pub l2_policies: BTreeMap<String, L2Policy>,
+    /// CiliumPodIPPools by name.
+    pub pod_ip_pools: BTreeMap<String, PodIpPool>,
     /// Secrets of the BGP secrets namespace, by name, key `password` only; `None` where the Secret lacks that key.
     pub passwords: BTreeMap<String, Option<Password>>,
     /// What is wrong with objects that could not be taken as they stand.
@@ -100,4 +127,57 @@ pub struct Problem {
     pub message: String,
     /// Whether an earlier, valid version of the object stays in force.
     pub last_valid_in_force: bool,
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for part in [
+            self.place.as_deref().unwrap_or_default(),
+            &self.object,
+            &self.field,
+        ] {
+            if !part.is_empty() {
+                write!(f, "{part}: ")?;
+            }
+        }
+        f.write_str(&self.message)?;
+        if self.last_valid_in_force {
+            f.write_str(" (the last valid version stays in force)")?;
+        }
+        Ok(())
+    }
+}
+
+/// The object without its status, which is read leniently: whoever wrote it, it is no reason to refuse the rest.
+fn without_status(object: &Value) -> Value {
+    let mut object = object.clone();
+    if let Some(fields) = object.as_object_mut() {
+        fields.remove("status");
+    }
+    object
+}
+
+/// `status.conditions`; what is no condition is left out.
+fn recorded_conditions(status: &Value) -> Vec<RecordedCondition> {
+    let text = |condition: &Value, key: &str| {
+        condition
+            .get(key)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let conditions = status.get("conditions").and_then(Value::as_array);
+    conditions
+        .into_iter()
+        .flatten()
+        .map(|condition| RecordedCondition {
+            kind: text(condition, "type"),
+            status: text(condition, "status"),
+            reason: text(condition, "reason"),
+            message: text(condition, "message"),
+            observed_generation: condition.get("observedGeneration").and_then(Value::as_i64),
+            last_transition_time: text(condition, "lastTransitionTime"),
+        })
+        .filter(|condition| !condition.kind.is_empty())
+        .collect()
 }

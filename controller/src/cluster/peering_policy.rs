@@ -3,8 +3,14 @@ use std::time::Duration;
 
 use bgp_core::attribute::{Community, LargeCommunity};
 use bgp_core::{Asn, Family, HoldTime};
+use ipnet::IpNet;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use serde_json::Value;
 
-use super::{Meta, Selector};
+use crate::crd;
+
+use super::fault::{Conversion, Fault, typed};
+use super::{Meta, ObjectName, Selector, communities};
 
 /// A CiliumBGPPeeringPolicy (v2alpha1, "BGPv1"), with the schema's defaults filled in.
 #[derive(Clone, Debug, PartialEq)]
@@ -94,4 +100,686 @@ pub enum PathAttributeSelector {
     LoadBalancerPool(Selector),
     /// Labels of CiliumPodIPPools.
     PodIpPool(Selector),
+}
+
+const DEFAULT_PORT: u16 = 179;
+const DEFAULT_CONNECT_RETRY_SECONDS: u32 = 120;
+const DEFAULT_HOLD_TIME_SECONDS: u16 = 90;
+const DEFAULT_KEEPALIVE_SECONDS: u16 = 30;
+const DEFAULT_RESTART_TIME_SECONDS: u16 = 120;
+const AFIS: [&str; 5] = ["ipv4", "ipv6", "l2vpn", "ls", "opaque"];
+const SAFIS: [&str; 15] = [
+    "unicast",
+    "multicast",
+    "mpls_label",
+    "encapsulation",
+    "vpls",
+    "evpn",
+    "ls",
+    "sr_policy",
+    "mup",
+    "mpls_vpn",
+    "mpls_vpn_multicast",
+    "route_target_constraints",
+    "flowspec_unicast",
+    "flowspec_vpn",
+    "key_value",
+];
+
+/// Takes a policy.
+pub(super) fn convert(name: &ObjectName, value: &Value) -> Conversion<PeeringPolicy> {
+    let (policy, notes): (crd::CiliumBGPPeeringPolicy, _) = typed(&super::without_status(value))?;
+    let meta = super::meta::convert(name, policy.metadata)?;
+    let mut door = Door {
+        faults: vec![],
+        notes,
+    };
+    let node_selector = door.selector("spec.nodeSelector", policy.spec.node_selector.as_ref());
+    let mut virtual_routers: Vec<VirtualRouter> = vec![];
+    for (index, router) in policy.spec.virtual_routers.iter().enumerate() {
+        let field = format!("spec.virtualRouters[{index}]");
+        let router = door.virtual_router(&field, router);
+        if virtual_routers
+            .iter()
+            .any(|other| other.local_asn == router.local_asn)
+        {
+            door.fault(
+                format!("{field}.localASN"),
+                format!(
+                    "AS {} has a virtual router already: merge the two",
+                    router.local_asn
+                ),
+            );
+        }
+        virtual_routers.push(router);
+    }
+    if virtual_routers.is_empty() {
+        door.fault("spec.virtualRouters", "there must be at least one");
+    }
+    if door.faults.is_empty() {
+        Ok((
+            PeeringPolicy {
+                meta,
+                node_selector,
+                virtual_routers,
+            },
+            door.notes,
+        ))
+    } else {
+        Err(door.faults)
+    }
+}
+
+/// Collects the faults while the parts are converted; a faulty part gets a stand-in value that nobody will see.
+struct Door {
+    faults: Vec<Fault>,
+    notes: Vec<Fault>,
+}
+
+impl Door {
+    fn virtual_router(&mut self, field: &str, router: &crd::VirtualRouter) -> VirtualRouter {
+        let local_asn = Asn(self.number(
+            format!("{field}.localASN"),
+            Some(router.local_asn),
+            0,
+            0,
+            u32::MAX,
+        ));
+        let pod_ip_pool_selector = router
+            .pod_ip_pool_selector
+            .as_ref()
+            .map(|selector| self.selector(&format!("{field}.podIPPoolSelector"), Some(selector)));
+        let service_selector = router
+            .service_selector
+            .as_ref()
+            .map(|selector| self.selector(&format!("{field}.serviceSelector"), Some(selector)));
+        if service_selector.is_none() {
+            let message =
+                "absent, so this router announces no Service at all; `{}` selects every Service";
+            self.note(format!("{field}.serviceSelector"), message);
+        }
+        let mut service_advertisements = vec![];
+        match &router.service_advertisements {
+            None => service_advertisements.push(ServiceAdvertisement::LoadBalancerIp),
+            Some(kinds) => {
+                for (index, kind) in kinds.iter().enumerate() {
+                    let kind = match kind.as_str() {
+                        "LoadBalancerIP" => ServiceAdvertisement::LoadBalancerIp,
+                        "ClusterIP" => ServiceAdvertisement::ClusterIp,
+                        "ExternalIP" => ServiceAdvertisement::ExternalIp,
+                        other => {
+                            let message = format!(
+                                "{other:?} is not one of LoadBalancerIP, ClusterIP, ExternalIP"
+                            );
+                            self.fault(format!("{field}.serviceAdvertisements[{index}]"), message);
+                            continue;
+                        }
+                    };
+                    if !service_advertisements.contains(&kind) {
+                        service_advertisements.push(kind);
+                    }
+                }
+            }
+        }
+        let mut neighbors: Vec<Neighbor> = vec![];
+        for (index, neighbor) in router.neighbors.iter().enumerate() {
+            let field = format!("{field}.neighbors[{index}]");
+            let Some(neighbor) = self.neighbor(&field, neighbor) else {
+                continue;
+            };
+            if neighbors
+                .iter()
+                .any(|other| other.address == neighbor.address)
+            {
+                let message = format!(
+                    "{} is listed already: a router has one session with a peer",
+                    neighbor.address
+                );
+                self.fault(format!("{field}.peerAddress"), message);
+            }
+            neighbors.push(neighbor);
+        }
+        if router.neighbors.is_empty() {
+            self.fault(format!("{field}.neighbors"), "there must be at least one");
+        }
+        VirtualRouter {
+            local_asn,
+            export_pod_cidr: router.export_pod_cidr.unwrap_or(false),
+            pod_ip_pool_selector,
+            service_selector,
+            service_advertisements,
+            neighbors,
+        }
+    }
+
+    fn neighbor(&mut self, field: &str, neighbor: &crd::Neighbor) -> Option<Neighbor> {
+        let at = |name: &str| format!("{field}.{name}");
+        let address = self.peer_address(at("peerAddress"), &neighbor.peer_address);
+        let asn = Asn(self.number(at("peerASN"), Some(neighbor.peer_asn), 0, 0, u32::MAX));
+        // Zero is "not set", as the API's Go clients write it.
+        let port = self.number(
+            at("peerPort"),
+            neighbor.peer_port.filter(|port| *port != 0),
+            DEFAULT_PORT,
+            1,
+            u16::MAX,
+        );
+        let ttl = self.number(
+            at("eBGPMultihopTTL"),
+            neighbor.ebgp_multihop_ttl,
+            1,
+            1,
+            u8::MAX,
+        );
+        let connect_retry = self.number(
+            at("connectRetryTimeSeconds"),
+            neighbor.connect_retry_time_seconds,
+            DEFAULT_CONNECT_RETRY_SECONDS,
+            1,
+            i32::MAX.unsigned_abs(),
+        );
+        let hold_time = self.number(
+            at("holdTimeSeconds"),
+            neighbor.hold_time_seconds,
+            DEFAULT_HOLD_TIME_SECONDS,
+            3,
+            u16::MAX,
+        );
+        let keepalive = self.number(
+            at("keepAliveTimeSeconds"),
+            neighbor.keep_alive_time_seconds,
+            DEFAULT_KEEPALIVE_SECONDS,
+            1,
+            u16::MAX,
+        );
+        if keepalive > hold_time {
+            let default = if neighbor.keep_alive_time_seconds.is_none() {
+                " (the default)"
+            } else {
+                ""
+            };
+            let message = format!(
+                "{keepalive}{default} is more than holdTimeSeconds {hold_time}: set it to {}",
+                (hold_time / 3).max(1)
+            );
+            self.fault(at("keepAliveTimeSeconds"), message);
+        }
+        let restart = neighbor.graceful_restart.as_ref();
+        let restart_time = self.number(
+            at("gracefulRestart.restartTimeSeconds"),
+            restart.and_then(|restart| restart.restart_time_seconds),
+            DEFAULT_RESTART_TIME_SECONDS,
+            1,
+            4095,
+        );
+        let families = self.families(
+            &at("families"),
+            neighbor.families.as_deref().unwrap_or_default(),
+        );
+        let entries = neighbor
+            .advertised_path_attributes
+            .iter()
+            .flatten()
+            .enumerate();
+        let path_attributes = entries
+            .filter_map(|(index, entry)| {
+                self.path_attributes(&at(&format!("advertisedPathAttributes[{index}]")), entry)
+            })
+            .collect();
+        Some(Neighbor {
+            address: address?,
+            asn,
+            port,
+            auth_secret: neighbor
+                .auth_secret_ref
+                .clone()
+                .filter(|name| !name.is_empty()),
+            ebgp_multihop_ttl: ttl,
+            connect_retry: Duration::from_secs(connect_retry.into()),
+            hold_time: HoldTime::new(hold_time).unwrap_or(HoldTime::DEFAULT),
+            keepalive: Duration::from_secs(keepalive.into()),
+            graceful_restart: restart
+                .filter(|restart| restart.enabled)
+                .map(|_| restart_time),
+            families,
+            path_attributes,
+        })
+    }
+
+    fn peer_address(&mut self, field: String, text: &str) -> Option<IpAddr> {
+        let Ok(net) = text.parse::<IpNet>() else {
+            let message = match text.parse::<IpAddr>() {
+                Ok(address) => format!(
+                    "{text} has no mask, and a prefix is wanted: write {}",
+                    IpNet::from(address)
+                ),
+                Err(_) => format!("{text:?} is not a host prefix such as 192.168.10.1/32"),
+            };
+            self.fault(field, message);
+            return None;
+        };
+        let address = net.addr();
+        let mapped = matches!(address, IpAddr::V6(address) if address.to_ipv4_mapped().is_some());
+        if address.is_unspecified() || address.is_multicast() || mapped {
+            self.fault(
+                field,
+                format!("{address} is no address that a peer can have"),
+            );
+            return None;
+        }
+        if net.prefix_len() != net.max_prefix_len() {
+            let message = format!(
+                "of {text} only the address counts: write {}",
+                IpNet::from(address)
+            );
+            self.note(field, message);
+        }
+        Some(address)
+    }
+
+    /// An empty list is an absent one.
+    fn families(&mut self, field: &str, listed: &[crd::FamilyPair]) -> Vec<Family> {
+        if listed.is_empty() {
+            return vec![Family::IPV4_UNICAST, Family::IPV6_UNICAST];
+        }
+        let mut families = vec![];
+        for (index, pair) in listed.iter().enumerate() {
+            if !AFIS.contains(&pair.afi.as_str()) {
+                self.fault(
+                    format!("{field}[{index}].afi"),
+                    format!("{:?} is not one of {}", pair.afi, AFIS.join(", ")),
+                );
+            }
+            if !SAFIS.contains(&pair.safi.as_str()) {
+                self.fault(
+                    format!("{field}[{index}].safi"),
+                    format!("{:?} is not one of {}", pair.safi, SAFIS.join(", ")),
+                );
+            }
+            let family = match (pair.afi.as_str(), pair.safi.as_str()) {
+                ("ipv4", "unicast") => Family::IPV4_UNICAST,
+                ("ipv6", "unicast") => Family::IPV6_UNICAST,
+                (afi, safi) => {
+                    self.note(
+                        format!("{field}[{index}]"),
+                        format!("{afi}/{safi} carries no Service, so it is left out"),
+                    );
+                    continue;
+                }
+            };
+            if !families.contains(&family) {
+                families.push(family);
+            }
+        }
+        families
+    }
+
+    fn path_attributes(
+        &mut self,
+        field: &str,
+        entry: &crd::AdvertisedPathAttributes,
+    ) -> Option<AdvertisedPathAttributes> {
+        let selector = self.selector(&format!("{field}.selector"), entry.selector.as_ref());
+        let selector = match entry.selector_type.as_str() {
+            "PodCIDR" => Some(PathAttributeSelector::PodCidr(selector)),
+            "CiliumLoadBalancerIPPool" => Some(PathAttributeSelector::LoadBalancerPool(selector)),
+            "CiliumPodIPPool" => Some(PathAttributeSelector::PodIpPool(selector)),
+            other => {
+                let message = format!(
+                    "{other:?} is not one of PodCIDR, CiliumLoadBalancerIPPool, CiliumPodIPPool"
+                );
+                self.fault(format!("{field}.selectorType"), message);
+                None
+            }
+        };
+        let listed = entry.communities.clone().unwrap_or_default();
+        let (standard, well_known) = (
+            listed.standard.unwrap_or_default(),
+            listed.well_known.unwrap_or_default(),
+        );
+        let mut communities = self.communities(
+            &format!("{field}.communities.standard"),
+            &standard,
+            communities::standard,
+        );
+        communities.extend(self.communities(
+            &format!("{field}.communities.wellKnown"),
+            &well_known,
+            communities::well_known,
+        ));
+        communities.sort_unstable();
+        communities.dedup();
+        let large = listed.large.unwrap_or_default();
+        let mut large_communities = self.communities(
+            &format!("{field}.communities.large"),
+            &large,
+            communities::large,
+        );
+        large_communities.sort_unstable();
+        large_communities.dedup();
+        let preference = entry.local_preference;
+        let number = self.number(
+            format!("{field}.localPreference"),
+            preference,
+            0,
+            0,
+            u32::MAX,
+        );
+        Some(AdvertisedPathAttributes {
+            selector: selector?,
+            communities,
+            large_communities,
+            local_preference: preference.map(|_| number),
+        })
+    }
+
+    fn communities<T>(
+        &mut self,
+        field: &str,
+        listed: &[String],
+        read: impl Fn(&str) -> Result<T, String>,
+    ) -> Vec<T> {
+        let mut communities = vec![];
+        for (index, text) in listed.iter().enumerate() {
+            match read(text) {
+                Ok(community) => communities.push(community),
+                Err(reason) => self.fault(format!("{field}[{index}]"), reason),
+            }
+        }
+        communities
+    }
+
+    fn selector(&mut self, field: &str, selector: Option<&LabelSelector>) -> Selector {
+        let Some(selector) = selector else {
+            return Selector::default();
+        };
+        Selector::convert(selector, field).unwrap_or_else(|fault| {
+            self.faults.push(fault);
+            Selector::default()
+        })
+    }
+
+    fn number<T>(&mut self, field: String, value: Option<i64>, default: T, least: T, most: T) -> T
+    where
+        T: Copy + PartialOrd + TryFrom<i64> + std::fmt::Display,
+    {
+        let Some(value) = value else { return default };
+        match T::try_from(value) {
+            Ok(number) if least <= number && number <= most => number,
+            _ => {
+                self.fault(
+                    field,
+                    format!("{value} is out of range: write {least} to {most}"),
+                );
+                default
+            }
+        }
+    }
+
+    fn fault(&mut self, field: impl Into<String>, message: impl Into<String>) {
+        self.faults.push(Fault::new(field, message));
+    }
+
+    fn note(&mut self, field: impl Into<String>, message: impl Into<String>) {
+        self.notes.push(Fault::new(field, message));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn convert(spec: Value) -> Conversion<PeeringPolicy> {
+        super::convert(
+            &ObjectName::default(),
+            &json!({"metadata": {"name": "p"}, "spec": spec}),
+        )
+    }
+
+    fn with_neighbor(neighbor: Value) -> Conversion<PeeringPolicy> {
+        convert(
+            json!({"virtualRouters": [{"localASN": 64512, "serviceSelector": {}, "neighbors": [neighbor]}]}),
+        )
+    }
+
+    fn texts(faults: &[Fault]) -> Vec<String> {
+        faults.iter().map(Fault::to_string).collect()
+    }
+
+    #[test]
+    fn the_defaults_are_the_schemas() {
+        let (policy, notes) =
+            with_neighbor(json!({"peerAddress": "192.168.10.1/32", "peerASN": 64513})).unwrap();
+        assert!(notes.is_empty(), "{notes:?}");
+        let router = &policy.virtual_routers[0];
+        assert_eq!(
+            router.service_advertisements,
+            [ServiceAdvertisement::LoadBalancerIp]
+        );
+        assert!(!router.export_pod_cidr && router.pod_ip_pool_selector.is_none());
+        let neighbor = Neighbor {
+            address: "192.168.10.1".parse().unwrap(),
+            asn: Asn(64513),
+            port: 179,
+            auth_secret: None,
+            ebgp_multihop_ttl: 1,
+            connect_retry: Duration::from_secs(120),
+            hold_time: HoldTime::DEFAULT,
+            keepalive: Duration::from_secs(30),
+            graceful_restart: None,
+            families: vec![Family::IPV4_UNICAST, Family::IPV6_UNICAST],
+            path_attributes: vec![],
+        };
+        assert_eq!(router.neighbors, [neighbor]);
+    }
+
+    #[test]
+    fn every_field_is_read() {
+        let (policy, notes) = convert(json!({"nodeSelector": {"matchLabels": {"bgp": "enabled"}}, "virtualRouters": [{"localASN": 4_200_000_000_u32, "exportPodCIDR": true,
+            "podIPPoolSelector": {}, "serviceSelector": {"matchLabels": {"a": "b"}}, "serviceAdvertisements": ["ClusterIP", "ExternalIP", "LoadBalancerIP", "ClusterIP"],
+            "neighbors": [{"peerAddress": "fd00::1/128", "peerASN": 64513, "peerPort": 1790, "authSecretRef": "router", "eBGPMultihopTTL": 3, "connectRetryTimeSeconds": 5,
+                "holdTimeSeconds": 9, "keepAliveTimeSeconds": 3, "gracefulRestart": {"enabled": true, "restartTimeSeconds": 15},
+                "families": [{"afi": "ipv6", "safi": "unicast"}, {"afi": "l2vpn", "safi": "evpn"}],
+                "advertisedPathAttributes": [{"selectorType": "CiliumLoadBalancerIPPool", "selector": {"matchLabels": {"x": "y"}},
+                    "communities": {"standard": ["65000:100", "4259840100", "100"], "wellKnown": ["no-export"], "large": ["64512:1:2"]}, "localPreference": 200}]}]}]}))
+        .unwrap();
+        assert_eq!(
+            texts(&notes),
+            [
+                "spec.virtualRouters[0].neighbors[0].families[1]: l2vpn/evpn carries no Service, so it is left out"
+            ]
+        );
+        let router = &policy.virtual_routers[0];
+        assert_eq!(
+            router.service_advertisements,
+            [
+                ServiceAdvertisement::ClusterIp,
+                ServiceAdvertisement::ExternalIp,
+                ServiceAdvertisement::LoadBalancerIp
+            ]
+        );
+        assert_eq!(router.pod_ip_pool_selector, Some(Selector::default()));
+        let neighbor = &router.neighbors[0];
+        assert_eq!(
+            (
+                neighbor.port,
+                neighbor.ebgp_multihop_ttl,
+                neighbor.graceful_restart
+            ),
+            (1790, 3, Some(15))
+        );
+        assert_eq!(
+            (neighbor.hold_time.seconds(), neighbor.keepalive),
+            (9, Duration::from_secs(3))
+        );
+        assert_eq!(neighbor.families, [Family::IPV6_UNICAST]);
+        assert_eq!(neighbor.auth_secret.as_deref(), Some("router"));
+        let attributes = &neighbor.path_attributes[0];
+        assert_eq!(
+            attributes.communities,
+            [
+                Community(100),
+                Community(65000 << 16 | 100),
+                Community(0xFFFF_FF01)
+            ]
+        );
+        assert_eq!(
+            attributes.large_communities,
+            [LargeCommunity {
+                global: 64512,
+                local1: 1,
+                local2: 2
+            }]
+        );
+        assert_eq!(attributes.local_preference, Some(200));
+    }
+
+    #[test]
+    fn a_peer_address_without_mask_is_refused_with_what_to_write() {
+        let faults =
+            with_neighbor(json!({"peerAddress": "192.168.10.1", "peerASN": 64513})).unwrap_err();
+        assert_eq!(
+            texts(&faults),
+            [
+                "spec.virtualRouters[0].neighbors[0].peerAddress: 192.168.10.1 has no mask, and a prefix is wanted: write 192.168.10.1/32"
+            ]
+        );
+        for bad in [
+            "router.lan",
+            "",
+            "192.168.10.1/33",
+            "0.0.0.0/0",
+            "224.0.0.5/32",
+            "::ffff:10.0.0.1/128",
+        ] {
+            assert!(
+                with_neighbor(json!({"peerAddress": bad, "peerASN": 1})).is_err(),
+                "{bad}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_keepalive_above_the_hold_time_is_refused_also_when_it_is_the_default() {
+        let faults = with_neighbor(
+            json!({"peerAddress": "10.0.0.1/32", "peerASN": 1, "holdTimeSeconds": 9}),
+        )
+        .unwrap_err();
+        assert_eq!(
+            texts(&faults),
+            [
+                "spec.virtualRouters[0].neighbors[0].keepAliveTimeSeconds: 30 (the default) is more than holdTimeSeconds 9: set it to 3"
+            ]
+        );
+        assert!(with_neighbor(json!({"peerAddress": "10.0.0.1/32", "peerASN": 1, "holdTimeSeconds": 9, "keepAliveTimeSeconds": 9})).is_ok());
+    }
+
+    #[test]
+    fn numbers_out_of_range_are_refused_each_by_name() {
+        let faults = with_neighbor(json!({"peerAddress": "10.0.0.1/32", "peerASN": 4_294_967_296_i64, "peerPort": 65536, "eBGPMultihopTTL": 256,
+            "connectRetryTimeSeconds": 0, "holdTimeSeconds": 2, "keepAliveTimeSeconds": 0, "gracefulRestart": {"enabled": true, "restartTimeSeconds": 4096}}))
+        .unwrap_err();
+        let fields: Vec<_> = faults
+            .iter()
+            .map(|fault| fault.field.rsplit('.').next().unwrap())
+            .collect();
+        assert_eq!(
+            fields,
+            [
+                "peerASN",
+                "peerPort",
+                "eBGPMultihopTTL",
+                "connectRetryTimeSeconds",
+                "holdTimeSeconds",
+                "keepAliveTimeSeconds",
+                "restartTimeSeconds"
+            ]
+        );
+        assert_eq!(faults[1].message, "65536 is out of range: write 1 to 65535");
+    }
+
+    #[test]
+    fn the_same_router_or_peer_twice_is_refused() {
+        let router = json!({"localASN": 64512, "serviceSelector": {}, "neighbors": [{"peerAddress": "10.0.0.1/32", "peerASN": 1}]});
+        let faults = convert(json!({"virtualRouters": [router, router]})).unwrap_err();
+        assert_eq!(
+            texts(&faults),
+            [
+                "spec.virtualRouters[1].localASN: AS 64512 has a virtual router already: merge the two"
+            ]
+        );
+        let peer = json!({"peerAddress": "10.0.0.1/32", "peerASN": 1});
+        let faults = convert(json!({"virtualRouters": [{"localASN": 64512, "serviceSelector": {}, "neighbors": [peer, peer]}]})).unwrap_err();
+        assert_eq!(
+            faults[0].field,
+            "spec.virtualRouters[0].neighbors[1].peerAddress"
+        );
+    }
+
+    #[test]
+    fn required_fields_are_required() {
+        assert_eq!(
+            convert(json!({})).unwrap_err()[0].to_string(),
+            "spec: missing field `virtualRouters`"
+        );
+        assert_eq!(
+            convert(json!({"virtualRouters": []})).unwrap_err()[0].field,
+            "spec.virtualRouters"
+        );
+        assert_eq!(
+            convert(json!({"virtualRouters": [{"localASN": 1, "neighbors": []}]})).unwrap_err()[0]
+                .field,
+            "spec.virtualRouters[0].neighbors"
+        );
+        let faults = convert(json!({"virtualRouters": [{"localASN": 1, "neighbors": [{"peerAddress": "10.0.0.1/32"}]}]})).unwrap_err();
+        assert_eq!(
+            faults[0].to_string(),
+            "spec.virtualRouters[0].neighbors[0]: missing field `peerASN`"
+        );
+        let faults = convert(json!({"virtualRouters": [{"localASN": "64512", "neighbors": []}]}))
+            .unwrap_err();
+        assert_eq!(faults[0].field, "spec.virtualRouters[0].localASN");
+    }
+
+    #[test]
+    fn an_absent_service_selector_is_told() {
+        let (policy, notes) = convert(json!({"virtualRouters": [{"localASN": 1, "neighbors": [{"peerAddress": "10.0.0.1/32", "peerASN": 2}]}]})).unwrap();
+        assert_eq!(policy.virtual_routers[0].service_selector, None);
+        assert_eq!(notes[0].field, "spec.virtualRouters[0].serviceSelector");
+    }
+
+    #[test]
+    fn choices_are_checked() {
+        let faults = convert(json!({"nodeSelector": {"matchExpressions": [{"key": "a", "operator": "In"}]}, "virtualRouters": [{"localASN": 1, "serviceSelector": {},
+            "serviceAdvertisements": ["PodIP"], "neighbors": [{"peerAddress": "10.0.0.1/32", "peerASN": 2, "families": [{"afi": "ip", "safi": "any"}],
+                "advertisedPathAttributes": [{"selectorType": "Service", "communities": {"standard": ["1:65536"], "wellKnown": ["export"], "large": ["1:2"]}, "localPreference": -1}]}]}]}))
+        .unwrap_err();
+        let fields: Vec<_> = faults
+            .iter()
+            .map(|fault| {
+                fault
+                    .field
+                    .rsplit("neighbors[0].")
+                    .next()
+                    .unwrap()
+                    .to_owned()
+            })
+            .collect();
+        assert_eq!(
+            fields,
+            [
+                "spec.nodeSelector.matchExpressions[0].values",
+                "spec.virtualRouters[0].serviceAdvertisements[0]",
+                "families[0].afi",
+                "families[0].safi",
+                "advertisedPathAttributes[0].selectorType",
+                "advertisedPathAttributes[0].communities.standard[0]",
+                "advertisedPathAttributes[0].communities.wellKnown[0]",
+                "advertisedPathAttributes[0].communities.large[0]",
+                "advertisedPathAttributes[0].localPreference"
+            ]
+        );
+    }
 }

@@ -1,7 +1,10 @@
 //! PURE and synchronous: Snapshot -> Plan. No IO, no clock, no randomness.
 
+pub mod action;
 pub mod addresses;
+pub mod diff;
 pub mod peers;
+pub mod status;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};

@@ -1,0 +1,8 @@
+//! tokio around the cores: sockets, clocks and tasks. What is decided is decided in `bgp_core`; here it is performed.
+//!
+//! The only room with `unsafe`, in [`socket_options`], for socket options that no safe wrapper offers.
+
+pub mod changes;
+pub mod driver;
+pub mod socket_options;
+pub mod tcp;
