@@ -1,0 +1,169 @@
+//! Services x pools -> assignments and conditions (Cilium's LB-IPAM, safer where Cilium is known to hurt).
+//!
+//! [`AddressBook::plan`] looks at the whole snapshot every time. What it remembers between plans is in the book: who holds
+//! what (also what was planned and is not recorded yet), which pools are marked as conflicting, and who may have an address
+//! back. A restart rebuilds all but the last from what the objects record.
+//!
+//! One plan goes through these steps, in this order, so that nobody's address is given away before everybody who may keep
+//! one has been heard:
+//!
+//! | file | step |
+//! |---|---|
+//! | `pools` | which spec of each pool is in force, who conflicts with whom, where an address belongs |
+//! | `ask` | what each Service asks for |
+//! | `holders` | what each Service holds: kept, adopted, or on its way out |
+//! | `serve` | what is newly given: first claims, addresses asked for by name, any address |
+//! | `report` | reasons and messages |
+//!
+//! Order: a fresh address goes first to the Service created first, then by namespace and name. Objects without a creation
+//! time (manifests) count as the oldest, so among themselves the name decides.
+
+mod ask;
+mod holders;
+mod pools;
+mod report;
+mod serve;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use ipam::Allocator;
+
+use crate::cluster::{IngressEntry, ObjectName, Service, Snapshot};
+
+use super::Settings;
+use holders::{Claim, Holder, Planning};
+use pools::{PoolBook, Pools};
+
+const CLASS_BGP: &str = "io.cilium/bgp-control-plane";
+const CLASS_L2: &str = "io.cilium/l2-announcer";
+
+/// How long an address that lost its pool stays, so that the pool can be handed over or made again.
+const GRACE: Duration = Duration::from_millis(500);
+/// When to look again for an address that somebody is about to give up, should nothing be heard of it before.
+const SOON: Duration = Duration::from_millis(100);
+
+/// A Service to the allocator: one number for each incarnation.
+type Owner = u64;
+
+/// What has to be remembered between plans; rebuilt from what the objects record after a restart.
+///
+/// A new leader starts with a new book.
+#[derive(Debug, Default)]
+pub struct AddressBook {
+    /// Whether there was a pool at the last plan, or there is still something to clean after the last one.
+    awake: bool,
+    allocator: Allocator<Owner>,
+    pools: PoolBook,
+    /// By name.
+    holders: Vec<Holder>,
+    /// Who lost an address with its pool and has the first claim on it when a pool brings it back.
+    claims: BTreeMap<ObjectName, Claim>,
+    next_owner: Owner,
+}
+
+/// What Services and pools should carry.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AddressPlan {
+    /// Desired status of each Service that is (or was) ours; absent = do not touch.
+    pub services: BTreeMap<ObjectName, ServiceStatus>,
+    /// Desired conditions of each pool, complete as far as they are ours; absent = do not touch.
+    pub pools: BTreeMap<String, Vec<PoolCondition>>,
+    /// When to plan again although nothing changed (an address kept for its pool to come back).
+    pub again_at: Option<Instant>,
+}
+
+/// The part of a Service's status that is ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceStatus {
+    /// `status.loadBalancer.ingress`.
+    pub ingress: Vec<IngressEntry>,
+    /// `cilium.io/IPAMRequestSatisfied`; `None`: the condition has to go (or was never there).
+    pub condition: Option<ServiceCondition>,
+}
+
+/// `cilium.io/IPAMRequestSatisfied`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceCondition {
+    /// True or False.
+    pub satisfied: bool,
+    /// `reason`.
+    pub reason: &'static str,
+    /// `message`.
+    pub message: String,
+}
+
+/// A condition of a pool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolCondition {
+    /// `type`.
+    pub kind: &'static str,
+    /// `status`: `True`, `False`, `Unknown`.
+    pub status: &'static str,
+    /// `reason`.
+    pub reason: &'static str,
+    /// `message`.
+    pub message: String,
+}
+
+impl AddressBook {
+    /// Plans all addresses of the snapshot and remembers what must be remembered.
+    ///
+    /// While the snapshot is not complete, or there is no pool (and nothing left to clean after the last one), nothing is
+    /// planned: without any pool our own leftovers cannot be told from another controller's addresses.
+    pub fn plan(&mut self, snapshot: &Snapshot, settings: &Settings, now: Instant) -> AddressPlan {
+        if !snapshot.complete || (snapshot.pools.is_empty() && !self.awake) {
+            return AddressPlan::default();
+        }
+        let start = !std::mem::replace(&mut self.awake, true);
+        let pools = self.pools.update(&snapshot.pools, start, &mut self.allocator);
+        let mut planning = Planning::new(self, &pools, snapshot, settings, now, start);
+        planning.settle_holders();
+        planning.serve();
+        let (plan, holders, nothing_left) = planning.finish();
+        let pools = pool_conditions(&pools, &self.allocator);
+        if snapshot.pools.is_empty() && nothing_left {
+            self.sleep();
+            return AddressPlan::default();
+        }
+        self.holders = holders;
+        AddressPlan { pools, ..plan }
+    }
+
+    /// Forgets everything but the first claims, which last as long as we run.
+    fn sleep(&mut self) {
+        *self = Self {
+            claims: std::mem::take(&mut self.claims),
+            next_owner: self.next_owner,
+            ..Self::default()
+        };
+    }
+}
+
+/// Whether a Service is served at all.
+fn is_ours(service: &Service, settings: &Settings) -> bool {
+    service.is_load_balancer
+        && match service.class.as_deref() {
+            None => settings.default_ipam,
+            Some(CLASS_BGP) => settings.bgp_enabled,
+            Some(CLASS_L2) => settings.l2_enabled,
+            Some(_) => false,
+        }
+}
+
+fn pool_conditions(pools: &Pools<'_>, allocator: &Allocator<Owner>) -> BTreeMap<String, Vec<PoolCondition>> {
+    let conditions = |view: &pools::PoolView<'_>| {
+        let mut conditions = Vec::with_capacity(5);
+        // A pool whose blocks cannot all be read keeps Cilium's conditions as they stand.
+        if view.takes_part {
+            conditions.push(report::pool_conflict(view.conflict.as_deref()));
+            conditions.extend(allocator.usage(view.key).iter().flat_map(report::counters));
+        }
+        conditions.extend(view.faults.map(report::invalid));
+        conditions
+    };
+    pools.by_age.iter().map(|view| (view.name.to_owned(), conditions(view))).collect()
+}
