@@ -391,7 +391,7 @@ impl Group {
 
     /// Joins an idle cohort with another one: all their peers have the table.
     fn merge(&mut self, id: u64) {
-        let is_idle = |cohort: &Cohort| !cohort.has_nothing && cohort.is_idle(&self.table);
+        let is_idle = |cohort: &Cohort| cohort.is_idle(&self.table);
         if !self.cohorts.get(&id).is_some_and(is_idle) {
             return;
         }
