@@ -156,9 +156,11 @@ fn code_of(text: &str) -> impl Iterator<Item = &str> {
     text.lines().filter(|line| !line.trim_start().starts_with("//"))
 }
 
-/// The text above the tests at its bottom; `tests.rs` and `testing.rs` are nothing else.
+/// The text above the tests at its bottom; files of these names are nothing else.
 fn without_tests<'a>(file: &Path, text: &'a str) -> &'a str {
-    if file.ends_with("tests.rs") || file.ends_with("testing.rs") {
+    let is_test = |part: &str| matches!(part, "tests" | "tests.rs" | "testing.rs");
+    let mut parts = file.strip_prefix(root()).unwrap_or(file).iter();
+    if parts.any(|part| part.to_str().is_some_and(is_test)) {
         return "";
     }
     let is_end = |at: &usize| {

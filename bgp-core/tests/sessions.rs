@@ -380,6 +380,48 @@ fn a_refused_call_is_repeated_soon_and_then_less_often() {
 }
 
 #[test]
+fn a_call_that_nobody_answers_is_given_up_reported_and_made_anew() {
+    let mut probe = Probe::new();
+    let first = probe.calls[0];
+    probe.pass(Duration::from_secs(10));
+    assert!(probe.closed.contains(&first));
+    assert_eq!(probe.last_down(), Some(DownReason::ConnectFailed("no answer".into())));
+    assert_eq!(probe.calls.len(), 1);
+    let session = probe.establish();
+    assert_eq!(probe.session(), Some(session));
+}
+
+#[test]
+fn ipv4_endpoints_in_ipv6_form_are_ipv4_endpoints() {
+    let mut probe = Probe::new();
+    let mapped = |last: u8, port| {
+        let address = format!("[::ffff:192.168.10.{last}]:{port}");
+        address.parse().expect("an address")
+    };
+    probe.speaker.accept(probe.now, mapped(21, 179), mapped(1, 40_000)).expect("known");
+    let connection = ConnectionId(2);
+    probe.finish(connection);
+    let session = probe.speaker.peers()[0].session.clone().expect("a session");
+    assert_eq!(session.local.ip(), address(21));
+    assert_eq!(session.remote.ip(), address(1));
+}
+
+#[test]
+fn why_a_route_is_sent_or_not_can_be_asked() {
+    let mut probe = Probe::new();
+    probe.input(Input::Originate(origination("10.0.0.1/32")));
+    let asked = prefix("10.0.0.1/32");
+    assert!(probe.speaker.explain(PEER, asked).is_none());
+    probe.establish();
+    assert!(matches!(probe.speaker.explain(PEER, asked), Some(Ok(_))));
+    let mut closed = open_settings(1, RIGHT_AS);
+    closed.export = std::sync::Arc::new(Policy::reject_all());
+    probe.input(Input::SetPeer(PEER, closed));
+    assert!(matches!(probe.speaker.explain(PEER, asked), Some(Err(_))));
+    assert!(probe.speaker.unsent(PEER).is_empty());
+}
+
+#[test]
 fn a_peer_that_knows_no_capabilities_gets_an_open_without_any() {
     let mut probe = Probe::new();
     let connection = probe.answer_call();
@@ -498,6 +540,22 @@ fn both_orders_of_crossed_opens_keep_the_same_connection() {
             probe.say(winner, &Message::Keepalive);
             assert_eq!(probe.session(), Some(winner));
         }
+    }
+}
+
+#[test]
+fn a_call_of_ours_is_dropped_when_the_peers_own_becomes_the_session() {
+    for answered in [false, true] {
+        let mut probe = Probe::new();
+        let ours = if answered { probe.answer_call() } else { probe.calls[0] };
+        let theirs = probe.call().expect("a place is free");
+        probe.finish(theirs);
+        assert!(probe.closed.contains(&ours));
+        let told = answered.then_some(Reason::Cease(CeaseSubcode::ConnectionCollision));
+        assert_eq!(probe.heard_reason(ours), told);
+        probe.pass_alive(theirs, Duration::from_secs(600));
+        assert_eq!(probe.session(), Some(theirs));
+        assert_eq!(probe.calls_in_all, 1);
     }
 }
 

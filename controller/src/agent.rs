@@ -6,15 +6,17 @@ mod telling;
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use tokio::task::JoinSet;
+use jiff::Timestamp;
+use tokio::task::{JoinSet, block_in_place};
 use tokio::time::sleep_until;
 use tracing::{info, warn};
 
 use self::instances::Instances;
 use self::signals::Signals;
 use self::telling::Telling;
+use crate::apply::directory::StateDirectory;
 use crate::cli::{Failure, Outcome};
 use crate::cluster::Snapshot;
 use crate::config::{Listen, RunConfig};
@@ -25,52 +27,81 @@ use crate::observe::{ClusterView, State};
 use crate::plan::addresses::{AddressBook, AddressPlan};
 use crate::plan::diff::{Applied, diff};
 use crate::plan::{Settings, peers};
+use crate::watch::Observed;
+use crate::watch::directory::DirectorySource;
+
+/// Wait before statuses that could not be written are written again.
+const WRITE_RETRY: Duration = Duration::from_secs(1);
 
 /// Runs until SIGINT or SIGTERM, then ends the sessions in order.
 ///
 /// # Errors
 /// Something that is needed cannot be had, or one of our own tasks failed.
 pub async fn run(config: RunConfig) -> Outcome {
-    let mut signals = Signals::take().map_err(|error| Failure::Unreachable(format!("run: signals cannot be taken: {error}")))?;
+    let mut signals = Signals::take()
+        .map_err(|error| Failure::Unreachable(format!("run: signals cannot be taken: {error}")))?;
     let api = bind_api(&config).await?;
-    let mut source = open(&config).await?;
-    let node = node(&config, &source.snapshot())?;
+    let (statuses, source) = block_in_place(|| open(&config))?;
+    let mut observed = source.observed();
+    let snapshot = Arc::clone(&observed.borrow_and_update().snapshot);
+    let node = node(&config, &snapshot)?;
     let state = Arc::new(State::new(node.clone(), Changes::default()));
-    let mut endpoints = JoinSet::new();
-    if let Some(health) = bind_health(&config, &node, &source.snapshot())? {
-        endpoints.spawn(health.serve(Arc::clone(&state)));
-    }
+    let health = bind_health(&config, &node, &snapshot)?;
+
+    // None of these ends by itself; one that does is a fault that must not go unnoticed.
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        let result = source.run().await;
+        format!("the directory of manifests is no longer watched: {result:?}")
+    });
     if let Some(address) = api.address() {
         info!(node, manifests = %config.manifests.display(), api = %address, "Fairway runs");
     }
-    endpoints.spawn(api.serve(Arc::clone(&state)));
-    let mut agent = Agent::new(config.settings(&node), config.allocate, Arc::clone(&state));
-    agent.step(&mut source).await?;
+    tasks.spawn(serve_api(api, Arc::clone(&state)));
+    if let Some(health) = health {
+        tasks.spawn(serve_health(health, Arc::clone(&state)));
+    }
+
+    let mut agent = Agent::new(config.settings(&node), config.allocate, statuses, state);
+    agent.step(&observed.borrow_and_update().clone()).await;
     let outcome = loop {
         tokio::select! {
-            changed = source.changed() => {
-                changed?;
-                agent.step(&mut source).await?;
-            }
-            () = sleep_until(agent.again_at.unwrap_or_else(now).into()), if agent.again_at.is_some() => {
-                agent.step(&mut source).await?;
-            }
-            failure = agent.instances.failed() => break Err(Failure::Wrong(format!("run: {failure}; this is a fault of Fairway"))),
-            Some(ended) = endpoints.join_next() => {
-                let how = ended.err().map_or_else(|| "it ended".to_owned(), |error| error.to_string());
-                break Err(Failure::Wrong(format!("run: the local API or the health endpoint failed: {how}; this is a fault of Fairway")));
-            }
+            changed = observed.changed() => if changed.is_err() {
+                break fault("the directory of manifests is no longer watched");
+            },
+            changed = agent.statuses.changed() => if let Err(error) = changed {
+                break Err(Failure::Unreachable(format!("run: --state: {error}")));
+            },
+            () = sleep_until(agent.again_at.unwrap_or_else(now).into()), if agent.again_at.is_some() => {}
+            failure = agent.instances.failed() => break fault(&failure),
+            Some(ended) = tasks.join_next() => break fault(&ended.unwrap_or_else(|error| error.to_string())),
             signal = signals.stop() => {
                 info!("{signal}: ending the BGP sessions; once more ends the process at once");
                 break Ok(());
             }
         }
+        let newest = observed.borrow_and_update().clone();
+        agent.step(&newest).await;
     };
     signals.next_ends_the_process();
     agent.instances.end().await;
     // Waits until they are gone: the API removes its socket on the way.
-    endpoints.shutdown().await;
+    tasks.shutdown().await;
     outcome
+}
+
+fn fault(what: &str) -> Outcome {
+    Err(Failure::Wrong(format!("run: {what}; this is a fault of Fairway")))
+}
+
+async fn serve_api(api: Api, state: Arc<State>) -> String {
+    api.serve(state).await;
+    "the local API ended".to_owned()
+}
+
+async fn serve_health(health: Health, state: Arc<State>) -> String {
+    health.serve(state).await;
+    "the health endpoint ended".to_owned()
 }
 
 #[expect(clippy::disallowed_methods, reason = "the run loop owns the clock of the plans")]
@@ -84,6 +115,7 @@ struct Agent {
     settings: Settings,
     allocate: bool,
     book: AddressBook,
+    statuses: StateDirectory,
     applied: Applied,
     again_at: Option<Instant>,
     instances: Instances,
@@ -92,12 +124,18 @@ struct Agent {
 }
 
 impl Agent {
-    fn new(settings: Settings, allocate: bool, state: Arc<State>) -> Self {
+    fn new(
+        settings: Settings,
+        allocate: bool,
+        statuses: StateDirectory,
+        state: Arc<State>,
+    ) -> Self {
         Self {
             instances: Instances::new(settings.node.clone(), state.changes().clone()),
             settings,
             allocate,
             book: AddressBook::default(),
+            statuses,
             applied: Applied::default(),
             again_at: None,
             telling: Telling::default(),
@@ -105,19 +143,12 @@ impl Agent {
         }
     }
 
-    /// Plans everything from the newest snapshot and applies what differs.
-    async fn step(&mut self, source: &mut Source) -> Result<(), Failure> {
-        let snapshot = source.snapshot();
+    /// Plans everything from what was observed last and applies what differs.
+    async fn step(&mut self, observed: &Observed) {
+        let snapshot = &observed.snapshot;
         self.telling.problems(&snapshot.problems);
-        let addresses = match self.allocate {
-            true => self.book.plan(&snapshot, &self.settings, now()),
-            false => AddressPlan::default(),
-        };
-        self.again_at = addresses.again_at;
-        self.telling.addresses(&addresses);
-        // On record before it is announced: a restart must find what the network was told.
-        source.write(&addresses).await?;
-        let plan = peers::plan(&snapshot, &addresses, &self.settings);
+        let addresses = self.addresses(observed);
+        let plan = peers::plan(snapshot, &addresses, &self.settings);
         let notes = telling::notes(&plan);
         self.telling.notes(&notes);
         for action in diff(&mut self.applied, plan) {
@@ -126,14 +157,40 @@ impl Agent {
         self.state.set_instances(self.instances.handles());
         self.state.set_view(ClusterView {
             ready: snapshot.complete,
-            services: source.services(&addresses),
-            pools: source.pools(&addresses),
-            problems: snapshot.problems.clone(),
+            observed: observed.clone(),
             notes,
             addresses,
         });
-        Ok(())
     }
+
+    /// The addresses that count: ours, once they are on record, for a restart must find what the network was told. Where
+    /// another process writes, what it has put on record counts alone.
+    fn addresses(&mut self, observed: &Observed) -> AddressPlan {
+        if !self.allocate {
+            return AddressPlan::default();
+        }
+        let addresses = self.book.plan(&observed.snapshot, &self.settings, now());
+        self.again_at = addresses.again_at;
+        let written = block_in_place(|| self.statuses.write(observed, &addresses, Timestamp::now()));
+        if self.telling.writing(written.map(drop).map_err(|error| error.to_string())) {
+            self.again_at = self.again_at.into_iter().chain([now() + WRITE_RETRY]).min();
+        }
+        if !self.statuses.is_leader() {
+            return AddressPlan::default();
+        }
+        self.telling.addresses(&addresses);
+        addresses
+    }
+}
+
+/// Blocks for as long as reading takes.
+fn open(config: &RunConfig) -> Result<(StateDirectory, DirectorySource), Failure> {
+    let statuses = StateDirectory::open(config.state.as_deref())
+        .map_err(|error| Failure::Unreachable(format!("run: --state: {error}")))?;
+    let recorded = statuses.recorded();
+    let source = DirectorySource::open(&config.manifests, &config.secrets_namespace, recorded)
+        .map_err(|error| Failure::Unreachable(format!("run: --manifests: {error}")))?;
+    Ok((statuses, source))
 }
 
 /// The first of the possible places that can be had; what stands in the way of the last one is the error.

@@ -211,9 +211,13 @@ impl Arguments {
     ///
     /// # Errors
     /// Help that was asked for, or what is wrong in one line.
-    pub fn from_words(words: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Self, NotParsed> {
+    pub fn from_words(
+        words: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+    ) -> Result<Self, NotParsed> {
         Self::try_parse_from(words).map_err(|error| match error.kind() {
-            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => NotParsed::Asked(error.render().to_string()),
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+                NotParsed::Asked(error.render().to_string())
+            }
             _ => NotParsed::Wrong(one_line(&error)),
         })
     }
@@ -233,8 +237,9 @@ fn one_line(error: &clap::Error) -> String {
         .join(" ")
         .trim_start_matches("error: ")
         .to_owned();
-    if let Some(ContextValue::String(hint)) =
-        error.get(ContextKind::SuggestedArg).or_else(|| error.get(ContextKind::SuggestedSubcommand))
+    if let Some(ContextValue::String(hint)) = error
+        .get(ContextKind::SuggestedArg)
+        .or_else(|| error.get(ContextKind::SuggestedSubcommand))
     {
         what.push_str(&format!("; did you mean {hint}?"));
     }
@@ -267,10 +272,21 @@ mod tests {
         for (line, expected) in [
             ("fairway run", true),
             ("fairway run --enable-no-service-endpoints-routable", true),
-            ("fairway run --enable-no-service-endpoints-routable=true", true),
-            ("fairway run --enable-no-service-endpoints-routable=false", false),
+            (
+                "fairway run --enable-no-service-endpoints-routable=true",
+                true,
+            ),
+            (
+                "fairway run --enable-no-service-endpoints-routable=false",
+                false,
+            ),
         ] {
-            let Ok(Arguments { command: Command::Run(run) }) = parse(line) else { panic!("{line}") };
+            let Ok(Arguments {
+                command: Command::Run(run),
+            }) = parse(line)
+            else {
+                panic!("{line}")
+            };
             assert_eq!(run.enable_no_service_endpoints_routable, expected, "{line}");
         }
     }
@@ -293,7 +309,10 @@ mod tests {
 
     #[test]
     fn routes_takes_bare_words_and_the_common_flags() {
-        let Ok(Arguments { command: Command::Routes(routes) }) = parse("fairway routes advertised ipv6 -o json -w --api /x") else {
+        let Ok(Arguments {
+            command: Command::Routes(routes),
+        }) = parse("fairway routes advertised ipv6 -o json -w --api /x")
+        else {
             panic!("not parsed")
         };
         assert_eq!(routes.words, ["advertised", "ipv6"]);
@@ -305,6 +324,9 @@ mod tests {
     #[test]
     fn help_is_not_an_error() {
         assert!(matches!(parse("fairway --help"), Err(NotParsed::Asked(_))));
-        assert!(matches!(parse("fairway run --help"), Err(NotParsed::Asked(_))));
+        assert!(matches!(
+            parse("fairway run --help"),
+            Err(NotParsed::Asked(_))
+        ));
     }
 }

@@ -64,7 +64,8 @@ impl RunConfig {
         };
         if args.kubeconfig.is_some() {
             return Err(Failure::Usage(
-                "run: --kubeconfig and --manifests exclude each other: objects come from one place".to_owned(),
+                "run: --kubeconfig and --manifests exclude each other: objects come from one place"
+                    .to_owned(),
             ));
         }
         if !manifests.is_dir() {
@@ -74,7 +75,9 @@ impl RunConfig {
             )));
         }
         if args.node.as_deref() == Some("") {
-            return Err(Failure::Usage("run: --node (or NODE_NAME) is empty; name a Node".to_owned()));
+            return Err(Failure::Usage(
+                "run: --node (or NODE_NAME) is empty; name a Node".to_owned(),
+            ));
         }
         Ok(Self {
             manifests,
@@ -118,7 +121,10 @@ impl Listen {
             Self::At(address) => Some(address),
             Self::Default(port) => {
                 let own = internal.filter(IpAddr::is_loopback);
-                Some(SocketAddr::new(own.unwrap_or(Ipv6Addr::UNSPECIFIED.into()), port))
+                Some(SocketAddr::new(
+                    own.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
+                    port,
+                ))
             }
         }
     }
@@ -146,7 +152,8 @@ fn api_address(text: &str, allow_remote: bool) -> Result<api::Address, Failure> 
 
 fn default_api(runtime_directory: Option<PathBuf>) -> Vec<api::Address> {
     let mut places = vec![api::Address::Unix(PathBuf::from(DEFAULT_SOCKET))];
-    places.extend(runtime_directory.map(|directory| api::Address::Unix(directory.join(OWN_SOCKET))));
+    places
+        .extend(runtime_directory.map(|directory| api::Address::Unix(directory.join(OWN_SOCKET))));
     places
 }
 
@@ -159,7 +166,9 @@ fn listen(text: &str) -> Result<Listen, Failure> {
         None => socket_address(text),
     };
     address.map(Listen::At).ok_or_else(|| {
-        Failure::Usage(format!("run: --listen {text}: not an address and port; say something like [::]:9633, or off"))
+        Failure::Usage(format!(
+            "run: --listen {text}: not an address and port; say something like [::]:9633, or off"
+        ))
     })
 }
 
@@ -176,8 +185,15 @@ mod tests {
     use crate::args::{Arguments, Command};
 
     fn config(line: &str) -> Result<RunConfig, Failure> {
-        let words = ["fairway", "run"].into_iter().chain(line.split_whitespace());
-        let Ok(Arguments { command: Command::Run(run) }) = Arguments::from_words(words) else { panic!("{line}") };
+        let words = ["fairway", "run"]
+            .into_iter()
+            .chain(line.split_whitespace());
+        let Ok(Arguments {
+            command: Command::Run(run),
+        }) = Arguments::from_words(words)
+        else {
+            panic!("{line}")
+        };
         RunConfig::new(run, Some(PathBuf::from("/own")))
     }
 
@@ -202,9 +218,18 @@ mod tests {
     #[test]
     fn the_api_is_local_unless_told_otherwise() {
         let unix = |path: &str| api::Address::Unix(PathBuf::from(path));
-        assert_eq!(config("--manifests .").unwrap().api, [unix("/run/fairway/api.sock"), unix("/own/fairway/api.sock")]);
-        assert_eq!(config("--manifests . --api ./a.sock").unwrap().api, [unix("./a.sock")]);
-        assert_eq!(config("--manifests . --api localhost:1").unwrap().api, [api::Address::Tcp("127.0.0.1:1".parse().unwrap())]);
+        assert_eq!(
+            config("--manifests .").unwrap().api,
+            [unix("/run/fairway/api.sock"), unix("/own/fairway/api.sock")]
+        );
+        assert_eq!(
+            config("--manifests . --api ./a.sock").unwrap().api,
+            [unix("./a.sock")]
+        );
+        assert_eq!(
+            config("--manifests . --api localhost:1").unwrap().api,
+            [api::Address::Tcp("127.0.0.1:1".parse().unwrap())]
+        );
         assert!(failure("--manifests . --api 0.0.0.0:80").contains("--api-allow-remote"));
         assert!(config("--manifests . --api 0.0.0.0:80 --api-allow-remote").is_ok());
         assert!(failure("--manifests . --api a.sock").contains("./fairway.sock"));
@@ -215,12 +240,23 @@ mod tests {
         let loopback = Some("127.0.0.21".parse().unwrap());
         let lan = Some("192.168.10.21".parse().unwrap());
         let default = config("--manifests .").unwrap().listen;
-        assert_eq!(default.address(loopback), Some("127.0.0.21:9633".parse().unwrap()));
+        assert_eq!(
+            default.address(loopback),
+            Some("127.0.0.21:9633".parse().unwrap())
+        );
         assert_eq!(default.address(lan), Some("[::]:9633".parse().unwrap()));
         assert_eq!(default.address(None), Some("[::]:9633".parse().unwrap()));
-        let own = config("--manifests . --listen 127.0.0.1:80").unwrap().listen;
+        let own = config("--manifests . --listen 127.0.0.1:80")
+            .unwrap()
+            .listen;
         assert_eq!(own.address(loopback), Some("127.0.0.1:80".parse().unwrap()));
-        assert_eq!(config("--manifests . --listen off").unwrap().listen.address(lan), None);
+        assert_eq!(
+            config("--manifests . --listen off")
+                .unwrap()
+                .listen
+                .address(lan),
+            None
+        );
         assert!(failure("--manifests . --listen here").contains("--listen here"));
     }
 }

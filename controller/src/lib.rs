@@ -2,10 +2,12 @@
 //!
 //! The library exists so that tests, benchmarks and the binary reach the same rooms.
 
+pub mod agent;
+pub mod apply;
 pub mod args;
-pub mod config;
 pub mod cli;
 pub mod cluster;
+pub mod config;
 pub mod crd;
 pub mod net;
 pub mod observe;

@@ -25,11 +25,20 @@ fn main() -> ExitCode {
 fn perform(command: Command) -> Outcome {
     match command {
         Command::Run(args) => run(args),
-        Command::Demo(args) => runtime(Builder::new_multi_thread().worker_threads(WORKERS))?.block_on(cli::demo::run(args)),
-        Command::Peers(args) => runtime(&mut Builder::new_current_thread())?.block_on(cli::peers::run(args)),
-        Command::Routes(args) => runtime(&mut Builder::new_current_thread())?.block_on(cli::routes::run(args)),
-        Command::Services(args) => runtime(&mut Builder::new_current_thread())?.block_on(cli::services::run(args)),
-        Command::Pools(args) => runtime(&mut Builder::new_current_thread())?.block_on(cli::pools::run(args)),
+        Command::Demo(args) => runtime(Builder::new_multi_thread().worker_threads(WORKERS))?
+            .block_on(cli::demo::run(args)),
+        Command::Peers(args) => {
+            runtime(&mut Builder::new_current_thread())?.block_on(cli::peers::run(args))
+        }
+        Command::Routes(args) => {
+            runtime(&mut Builder::new_current_thread())?.block_on(cli::routes::run(args))
+        }
+        Command::Services(args) => {
+            runtime(&mut Builder::new_current_thread())?.block_on(cli::services::run(args))
+        }
+        Command::Pools(args) => {
+            runtime(&mut Builder::new_current_thread())?.block_on(cli::pools::run(args))
+        }
     }
 }
 
@@ -44,5 +53,8 @@ fn run(args: RunArgs) -> Outcome {
 }
 
 fn runtime(builder: &mut Builder) -> Result<Runtime, Failure> {
-    builder.enable_all().build().map_err(|error| Failure::Unreachable(format!("threads or timers cannot be had: {error}")))
+    builder
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Unreachable(format!("threads or timers cannot be had: {error}")))
 }

@@ -238,18 +238,18 @@ impl AsPath {
             excess -= all;
             merged.push(segment);
         }
-        for segment in as4_path.segments {
-            match merged.last_mut() {
-                Some(last)
-                    if last.kind == SegmentKind::Sequence
-                        && segment.kind == SegmentKind::Sequence
-                        && last.asns.len() + segment.asns.len() <= SEGMENT_LIMIT =>
-                {
-                    last.asns.extend(segment.asns);
-                }
-                _ => merged.push(segment),
-            }
+        let mut covered = as4_path.segments.into_iter().peekable();
+        // One sequence that the excess cut in two becomes one again.
+        if let Some(last) = merged.last_mut()
+            && last.kind == SegmentKind::Sequence
+            && let Some(first) = covered.next_if(|first| {
+                first.kind == SegmentKind::Sequence
+                    && last.asns.len() + first.asns.len() <= SEGMENT_LIMIT
+            })
+        {
+            last.asns.extend(first.asns);
         }
+        merged.extend(covered);
         Self { segments: merged }
     }
 }
@@ -397,6 +397,16 @@ mod tests {
         assert_eq!(merged, sequence(&[100, 70000, 200]));
         let merged = sequence(&[23456]).merged_with(sequence(&[70000]));
         assert_eq!(merged, sequence(&[70000]));
+    }
+
+    #[test]
+    fn segments_that_as4_path_has_stay_apart() {
+        let as4_path = AsPath::from_segments([
+            segment(SegmentKind::Sequence, &[1]),
+            segment(SegmentKind::Sequence, &[65536]),
+        ]);
+        let merged = sequence(&[1, 23456]).merged_with(as4_path.clone());
+        assert_eq!(merged, as4_path);
     }
 
     #[test]

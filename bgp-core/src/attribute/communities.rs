@@ -129,10 +129,7 @@ impl ExtendedCommunity {
 impl LargeCommunity {
     pub(super) fn decode_list(value: &[u8]) -> Vec<Self> {
         let (entries, _) = value.as_chunks::<12>();
-        entries
-            .iter()
-            .filter_map(|octets| Self::decode(octets))
-            .collect()
+        entries.iter().filter_map(Self::decode).collect()
     }
 
     fn decode(octets: &[u8; 12]) -> Option<Self> {

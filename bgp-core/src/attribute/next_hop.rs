@@ -25,8 +25,8 @@ pub enum NextHop {
 }
 
 impl NextHop {
-    /// Whether a packet can be sent there at all: neither unspecified, nor multicast, nor (IPv4) of the reserved
-    /// top of the address space (RFC 4271 section 6.3). Whether it is *reachable* is the decision process's question.
+    /// Whether a packet can be sent there at all: neither unspecified nor multicast (RFC 4271 section 6.3). Whether it
+    /// is *reachable* is the decision process's question. IPv4's reserved top passes: some networks use it inside.
     pub fn is_usable(&self) -> bool {
         match self {
             Self::V4(address) => is_usable_v4(*address),
@@ -41,18 +41,17 @@ impl NextHop {
 
     /// Reads the next hop of MP_REACH_NLRI; `None` where the length is not one of the family's.
     pub(super) fn decode(octets: &[u8], family: Family, context: &WireContext) -> Option<Self> {
-        let v6_allowed = match family {
-            Family::IPV6_UNICAST => true,
-            Family::IPV4_UNICAST => context.has_extended_next_hop(family),
-            _ => return Some(Self::Opaque(Bytes::copy_from_slice(octets))),
-        };
+        if !family.is_unicast_ip() {
+            return Some(Self::Opaque(Bytes::copy_from_slice(octets)));
+        }
+        let either = context.has_extended_next_hop(family);
+        let v4 = either || family == Family::IPV4_UNICAST;
+        let v6 = either || family == Family::IPV6_UNICAST;
         let mut reader = Reader::new(octets);
         match octets.len() {
-            4 if family == Family::IPV4_UNICAST => {
-                Some(Self::V4(Ipv4Addr::from(reader.array::<4>().ok()?)))
-            }
-            16 if v6_allowed => Some(Self::V6(Ipv6Addr::from(reader.array::<16>().ok()?))),
-            32 if v6_allowed => Some(Self::V6LinkLocal {
+            4 if v4 => Some(Self::V4(Ipv4Addr::from(reader.array::<4>().ok()?))),
+            16 if v6 => Some(Self::V6(Ipv6Addr::from(reader.array::<16>().ok()?))),
+            32 if v6 => Some(Self::V6LinkLocal {
                 global: Ipv6Addr::from(reader.array::<16>().ok()?),
                 link_local: Ipv6Addr::from(reader.array::<16>().ok()?),
             }),
@@ -87,7 +86,7 @@ impl NextHop {
 
 fn is_usable_v4(address: Ipv4Addr) -> bool {
     let [first, ..] = address.octets();
-    (1..224).contains(&first)
+    first != 0 && !address.is_multicast()
 }
 
 fn is_usable_v6(address: Ipv6Addr) -> bool {
@@ -128,15 +127,17 @@ mod tests {
         };
         assert_eq!(lengths(Family::IPV4_UNICAST, &context), [4]);
         assert_eq!(lengths(Family::IPV6_UNICAST, &context), [16, 32]);
-        context.extended_next_hop.push(Family::IPV4_UNICAST);
-        assert_eq!(lengths(Family::IPV4_UNICAST, &context), [4, 16, 32]);
+        for family in [Family::IPV4_UNICAST, Family::IPV6_UNICAST] {
+            context.extended_next_hop.push(family);
+            assert_eq!(lengths(family, &context), [4, 16, 32]);
+        }
     }
 
     #[test]
     fn addresses_that_no_packet_can_go_to_are_not_usable() {
         let v4 = |text: &str| NextHop::V4(text.parse().unwrap()).is_usable();
-        assert!(v4("192.0.2.1") && v4("127.0.0.2") && v4("223.255.255.255"));
-        assert!(!v4("0.0.0.0") && !v4("0.1.2.3") && !v4("224.0.0.1") && !v4("255.255.255.255"));
+        assert!(v4("192.0.2.1") && v4("127.0.0.2") && v4("240.0.0.1"));
+        assert!(!v4("0.0.0.0") && !v4("0.1.2.3") && !v4("224.0.0.1"));
         let v6 = |text: &str| NextHop::V6(text.parse().unwrap()).is_usable();
         assert!(v6("2001:db8::1") && v6("fe80::1") && v6("::1") && v6("::ffff:10.0.0.1"));
         assert!(!v6("::") && !v6("ff02::1"));

@@ -20,7 +20,7 @@ pub use add_path::AddPathMode;
 pub use graceful_restart::GracefulRestart;
 pub use role::Role;
 
-use crate::codec::{Reader, Writer};
+use crate::codec::{Reader, Writer, cut};
 use crate::types::{Afi, Asn, Family};
 
 /// One capability. Unknown ones are tolerated and kept (RFC 5492 section 3).
@@ -168,12 +168,12 @@ impl Capability {
             Self::LongLivedGracefulRestart(tuples) => long_lived::encode(tuples, writer),
             Self::Fqdn { host, domain } => {
                 // Room for both length octets; what the host leaves is the domain's.
-                let host = text::cut(host, VALUE_LIMIT - 2);
+                let host = cut(host, VALUE_LIMIT - 2);
                 text::encode(host, writer);
-                text::encode(text::cut(domain, VALUE_LIMIT - 2 - host.len()), writer);
+                text::encode(cut(domain, VALUE_LIMIT - 2 - host.len()), writer);
             }
             Self::SoftwareVersion(version) => {
-                text::encode(text::cut(version, VALUE_LIMIT - 1), writer);
+                text::encode(cut(version, VALUE_LIMIT - 1), writer);
             }
             Self::Unknown { value, .. } => writer.slice(value),
         }

@@ -7,9 +7,11 @@ mod context;
 mod error;
 mod prefix;
 mod reader;
+mod text;
 mod writer;
 
 pub use context::WireContext;
 pub use error::ProtocolError;
 pub use reader::{Reader, Truncated};
+pub(crate) use text::cut;
 pub use writer::{LengthField, Writer};

@@ -130,7 +130,7 @@ impl Offer {
         let ours = self.capabilities();
         let families = common_families(&self.families, &ours, &theirs.capabilities);
         if families.is_empty() {
-            return Err(open_error(OpenSubcode::UnsupportedCapability));
+            return Err(missing_families(&self.families));
         }
         let both = |capability: &Capability| {
             ours.contains(capability) && theirs.capabilities.contains(capability)
@@ -259,6 +259,18 @@ fn keepalive(hold_time: HoldTime, configured: Option<Duration>) -> Option<Durati
     Some(configured.map_or(third, |wanted| {
         wanted.clamp(Duration::from_secs(1).min(third), third)
     }))
+}
+
+/// The data are the capabilities that the peer would have to offer (RFC 5492 section 5).
+fn missing_families(wanted: &[Family]) -> ProtocolError {
+    let capabilities = wanted.iter().copied().map(Capability::Multiprotocol);
+    let octets: Vec<u8> = capabilities
+        .flat_map(|capability| capability.octets())
+        .collect();
+    ProtocolError {
+        reason: Reason::Open(OpenSubcode::UnsupportedCapability),
+        data: octets.into(),
+    }
 }
 
 fn open_error(subcode: OpenSubcode) -> ProtocolError {

@@ -4,10 +4,6 @@ use super::negotiate::Negotiated;
 
 /// What the machine of one connection asks for or tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "moved once, from the machine to the peer"
-)]
 pub enum Output {
     /// Make a connection.
     Connect,

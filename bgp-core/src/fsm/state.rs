@@ -1,7 +1,6 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::codec::ProtocolError;
 use crate::message::{Message, Notification};
 use crate::types::{CeaseSubcode, Reason};
 
@@ -12,10 +11,6 @@ use super::{Input, Jitter, StateName};
 
 /// One state of RFC 4271 section 8.2.2 with exactly the data that exists in it.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "one value per connection, for as long as the connection lives"
-)]
 pub(super) enum State {
     Idle,
     Connect,
@@ -152,13 +147,10 @@ impl Context<'_> {
     }
 
     /// To Idle with a NOTIFICATION as the last message.
-    pub(super) fn notify(&mut self, notification: Notification) -> State {
+    pub(super) fn notify(&mut self, notification: impl Into<Notification>) -> State {
+        let notification = notification.into();
         self.send(Message::Notification(notification.clone()));
         self.end(Ending::Sent(notification))
-    }
-
-    pub(super) fn refuse(&mut self, error: ProtocolError) -> State {
-        self.notify(Notification::from(error))
     }
 
     pub(super) fn stop(&mut self, cease: Option<Notification>) -> State {
@@ -170,17 +162,8 @@ impl Context<'_> {
 
     /// The other one of two connections is kept: Cease/7, whose cause is told as what it is.
     pub(super) fn collision(&mut self) -> State {
-        self.send(Message::Notification(notification(Reason::Cease(
-            CeaseSubcode::ConnectionCollision,
-        ))));
+        let cease = Reason::Cease(CeaseSubcode::ConnectionCollision);
+        self.send(Message::Notification(cease.into()));
         self.end(Ending::Collision)
-    }
-}
-
-/// A NOTIFICATION without data.
-pub(super) fn notification(reason: Reason) -> Notification {
-    Notification {
-        reason,
-        data: bytes::Bytes::new(),
     }
 }

@@ -36,7 +36,7 @@ use crate::types::{FsmSubcode, Reason};
 
 use super::Input;
 use super::output::{Ending, Output};
-use super::state::{Context, Established, OpenConfirm, State, notification};
+use super::state::{Context, Established, OpenConfirm, State};
 use super::timers::Timer;
 
 /// What is told of a connection on which something came before it stood: a mistake of the embedder.
@@ -106,16 +106,16 @@ impl Context<'_> {
                     self.restart_keepalive(&negotiated);
                     State::OpenConfirm(OpenConfirm { negotiated })
                 }
-                Err(error) => self.refuse(error),
+                Err(error) => self.notify(error),
             },
             Input::Received(Message::Notification(received)) => {
                 self.end(Ending::Received(received))
             }
-            Input::Malformed(error) => self.refuse(error),
-            Input::Expired(Timer::Hold) => self.notify(notification(Reason::HoldTimerExpired)),
+            Input::Malformed(error) => self.notify(error),
+            Input::Expired(Timer::Hold) => self.notify(Reason::HoldTimerExpired),
             Input::Received(Message::Keepalive | Message::Update(_) | Message::RouteRefresh(_))
             | Input::Expired(Timer::ConnectRetry | Timer::Keepalive | Timer::SendHold) => {
-                self.notify(notification(Reason::Fsm(FsmSubcode::OpenSent)))
+                self.notify(Reason::Fsm(FsmSubcode::OpenSent))
             }
             Input::Start
             | Input::StartPassive
@@ -158,8 +158,8 @@ impl OpenConfirm {
             Input::Received(Message::Notification(received)) => {
                 context.end(Ending::Received(received))
             }
-            Input::Malformed(error) => context.refuse(error),
-            Input::Expired(Timer::Hold) => context.notify(notification(Reason::HoldTimerExpired)),
+            Input::Malformed(error) => context.notify(error),
+            Input::Expired(Timer::Hold) => context.notify(Reason::HoldTimerExpired),
             Input::Expired(Timer::Keepalive) => {
                 context.send(Message::Keepalive);
                 context.restart_keepalive(&self.negotiated);
@@ -167,7 +167,7 @@ impl OpenConfirm {
             }
             Input::Received(Message::Open(_) | Message::Update(_) | Message::RouteRefresh(_))
             | Input::Expired(Timer::ConnectRetry | Timer::SendHold) => {
-                context.notify(notification(Reason::Fsm(FsmSubcode::OpenConfirm)))
+                context.notify(Reason::Fsm(FsmSubcode::OpenConfirm))
             }
             Input::Start
             | Input::StartPassive
@@ -201,18 +201,18 @@ impl Established {
             Input::Received(Message::Notification(received)) => {
                 context.end(Ending::Received(received))
             }
-            Input::Malformed(error) => context.refuse(error),
-            Input::Expired(Timer::Hold) => context.notify(notification(Reason::HoldTimerExpired)),
+            Input::Malformed(error) => context.notify(error),
+            Input::Expired(Timer::Hold) => context.notify(Reason::HoldTimerExpired),
             Input::Expired(Timer::Keepalive) => {
                 context.send(Message::Keepalive);
                 context.restart_keepalive(&self.negotiated);
                 State::Established(self)
             }
             Input::Expired(Timer::SendHold) => {
-                context.notify(notification(Reason::SendHoldTimerExpired))
+                context.notify(Reason::SendHoldTimerExpired)
             }
             Input::Received(Message::Open(_)) | Input::Expired(Timer::ConnectRetry) => {
-                context.notify(notification(Reason::Fsm(FsmSubcode::Established)))
+                context.notify(Reason::Fsm(FsmSubcode::Established))
             }
             Input::Sent => {
                 context.restart_keepalive(&self.negotiated);

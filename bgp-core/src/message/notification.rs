@@ -3,7 +3,7 @@ use std::fmt;
 use bytes::Bytes;
 
 use super::header;
-use crate::codec::{ProtocolError, Reader, WireContext, Writer};
+use crate::codec::{ProtocolError, Reader, WireContext, Writer, cut};
 use crate::types::{CeaseSubcode, HeaderSubcode, Reason};
 
 /// NOTIFICATION (RFC 4271 section 4.5).
@@ -32,12 +32,10 @@ impl Notification {
         if !has_communication(reason) || text.is_empty() {
             return reason.into();
         }
-        let cut = text
-            .get(..text.floor_char_boundary(TEXT_LIMIT))
-            .unwrap_or(text);
+        let text = cut(text, TEXT_LIMIT);
         let mut writer = Writer::new();
-        writer.length_u8(cut.len());
-        writer.slice(cut.as_bytes());
+        writer.length_u8(text.len());
+        writer.slice(text.as_bytes());
         Self {
             reason,
             data: writer.finish(),

@@ -56,7 +56,7 @@ impl Open {
                 Capability::FourOctetAs(asn) => Some(*asn),
                 _ => None,
             })
-            .unwrap_or(Asn(u32::from(self.my_as)))
+            .unwrap_or_else(|| Asn(u32::from(self.my_as)))
     }
 
     pub(super) fn decode(body: &[u8]) -> Result<Self, ProtocolError> {

@@ -15,6 +15,7 @@
 use std::time::Duration;
 
 use crate::fsm::{Ending, Jitter};
+use crate::message::Notification;
 use crate::types::{CeaseSubcode, Reason};
 
 /// A session that stood this long was a good one.
@@ -65,7 +66,7 @@ impl Backoff {
 
 fn least_wait(ending: &Ending, was_established: bool, connect_retry: Duration) -> Duration {
     match ending {
-        Ending::Received(notification) => match notification.reason {
+        Ending::Received(notification) => match meant(notification) {
             Reason::Cease(
                 CeaseSubcode::AdministrativeShutdown
                 | CeaseSubcode::PeerDeconfigured
@@ -87,12 +88,17 @@ fn least_wait(ending: &Ending, was_established: bool, connect_retry: Duration) -
     }
 }
 
+/// What a Hard Reset carries is what it means (RFC 8538 section 3.1).
+fn meant(notification: &Notification) -> Reason {
+    let inner = notification.hard_reset_inner();
+    inner.map_or(notification.reason, |inner| inner.reason)
+}
+
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::message::Notification;
     use crate::types::OpenSubcode;
 
     const RETRY: Duration = Duration::from_secs(120);
@@ -160,6 +166,17 @@ mod tests {
         assert_near(&waits(&down, stood, 1), &[10.0]);
         let full = Ending::Sent(notification(Reason::Cease(CeaseSubcode::MaximumPrefixes)));
         assert_near(&waits(&full, stood, 1), &[120.0]);
+    }
+
+    #[test]
+    fn a_hard_reset_means_what_it_carries() {
+        let stood = Some(Duration::from_secs(3600));
+        let waits_after = |subcode| {
+            let inner = notification(Reason::Cease(subcode));
+            waits(&Ending::Received(inner.into_hard_reset()), stood, 1)
+        };
+        assert_near(&waits_after(CeaseSubcode::AdministrativeShutdown), &[10.0]);
+        assert_near(&waits_after(CeaseSubcode::AdministrativeReset), &[0.25]);
     }
 
     #[test]

@@ -56,6 +56,11 @@ impl PeerConfig {
 }
 
 impl PeerConfig {
+    /// The capabilities of our OPEN, in order, for status before there is a session.
+    pub fn offered_capabilities(&self, local: Local) -> Vec<Capability> {
+        self.offer(local, true).open().capabilities
+    }
+
     /// What the OPEN says; `capabilities` is off while the peer is believed to know none.
     pub(super) fn offer(&self, local: Local, capabilities: bool) -> Offer {
         Offer {

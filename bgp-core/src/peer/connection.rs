@@ -91,8 +91,8 @@ impl Connection {
         self.endpoints.is_some()
     }
 
-    pub(super) fn push(&mut self, octets: &[u8]) {
-        self.framer.push(octets);
+    pub(super) fn push(&mut self, octets: Bytes) {
+        self.framer.push_bytes(octets);
     }
 
     /// The next whole message of what was pushed; the machine must take it before the next one is asked for, because

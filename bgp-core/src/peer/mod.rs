@@ -34,6 +34,11 @@ use connection::Connection;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(pub u64);
 
+/// What is told of an attempt that nobody answered.
+const NO_ANSWER: &str = "no answer";
+/// No attempt to connect lasts longer than this.
+const LONGEST_ATTEMPT: Duration = Duration::from_secs(10);
+
 /// One neighbour.
 ///
 /// Every [`handle`](Self::handle) is followed by a full drain of [`poll_output`](Self::poll_output).
@@ -102,7 +107,7 @@ impl Peer {
                 local,
                 remote,
             } => turn.accepted(connection, local, remote),
-            Input::Received { connection, octets } => turn.received(connection, &octets),
+            Input::Received { connection, octets } => turn.received(connection, octets),
             Input::Written { connection, octets } => {
                 if let Some(connection) = turn.peer.connection(connection) {
                     connection.written(now, octets);
@@ -184,7 +189,10 @@ impl Peer {
 
     fn new_fsm(&mut self) -> Fsm {
         let offer = self.config.offer(self.local, self.capabilities);
-        Fsm::new(offer, self.config.connect_retry, self.jitter.next_bits())
+        // Of an attempt to reach a host that is down the system repeats the first packet more and more rarely; a new
+        // attempt begins with a new packet, so that a host that came back is found soon.
+        let attempt = self.config.connect_retry.min(LONGEST_ATTEMPT);
+        Fsm::new(offer, attempt, self.jitter.next_bits())
     }
 }
 
@@ -228,9 +236,8 @@ impl Turn<'_> {
         let was_passive = self.peer.config.passive;
         self.peer.config = config;
         if changed {
-            let text = "the configuration of this peer changed";
-            let subcode = CeaseSubcode::OtherConfigurationChange;
-            self.end_all(Some(&Notification::cease(subcode, text)));
+            let reason = Reason::Cease(CeaseSubcode::OtherConfigurationChange);
+            self.end_all(Some(&reason.into()));
         }
         if !self.peer.running {
             return;
@@ -268,7 +275,7 @@ impl Turn<'_> {
         self.step(id, fsm::Input::Connected);
     }
 
-    fn received(&mut self, id: ConnectionId, octets: &[u8]) {
+    fn received(&mut self, id: ConnectionId, octets: Bytes) {
         if let Some(connection) = self.peer.connection(id) {
             connection.push(octets);
         }
@@ -389,12 +396,16 @@ impl Turn<'_> {
         let was_established = connection.session().is_some();
         let ending = connection.drain(self.now, self.next_connection, &mut peer.outputs);
         let established = !was_established && connection.session().is_some();
+        // The machine gave an attempt up and made another.
+        let called_again = connection.id != id;
         if let Some(ending) = ending {
             let connection = peer.connections.swap_remove(index);
             self.ended(&connection, ending);
         } else if established {
             self.peer.next_call = None;
             self.drop_own_call(id);
+        } else if called_again {
+            self.report(DownReason::ConnectFailed(NO_ANSWER.to_owned()), false);
         }
     }
 
@@ -418,13 +429,16 @@ impl Turn<'_> {
         if dropped && !connection.has_stood() {
             return;
         }
-        let reason = DownReason::from(ending);
+        self.report(DownReason::from(ending), stood.is_some());
+    }
+
+    fn report(&mut self, reason: DownReason, was_established: bool) {
         if self.peer.session().is_none() {
             self.peer.last_down = Some(reason.clone());
         }
         self.peer.outputs.push_back(Output::Down {
             reason,
-            was_established: stood.is_some(),
+            was_established,
         });
     }
 

@@ -6,7 +6,6 @@ use super::{ConnectionId, DownReason, Session};
 
 /// What a peer asks for or tells.
 #[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "moved once, to the speaker")]
 pub enum Output {
     /// Make a connection to the neighbour.
     Connect {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::attribute::{Attributes, NextHop};
-use crate::speaker::PeerId;
+use crate::types::PeerId;
 use crate::types::{Family, Prefix};
 
 use super::table::PrefixMap;

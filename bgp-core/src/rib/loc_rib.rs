@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::speaker::PeerId;
+use crate::types::PeerId;
 use crate::types::{Family, PathId, Prefix};
 
 use super::decision::{self, Ranked, Step, View};

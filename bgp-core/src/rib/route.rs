@@ -12,7 +12,7 @@ pub enum Source {
     /// A neighbour sent it.
     Peer {
         /// The handle that the embedder gave the peer.
-        peer: crate::speaker::PeerId,
+        peer: crate::types::PeerId,
         /// Its address, a tie breaker.
         address: IpAddr,
         /// Its AS.
@@ -28,7 +28,7 @@ pub enum Source {
 
 impl Source {
     /// The peer it came from; `None` for our own.
-    pub fn peer(&self) -> Option<crate::speaker::PeerId> {
+    pub fn peer(&self) -> Option<crate::types::PeerId> {
         match self {
             Self::Local => None,
             Self::Peer { peer, .. } => Some(*peer),

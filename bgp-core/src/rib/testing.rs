@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use crate::attribute::{AsPath, Attributes, NextHop};
-use crate::speaker::PeerId;
+use crate::types::PeerId;
 use crate::types::{Asn, Prefix, RouterId};
 
 use super::{Route, Source};

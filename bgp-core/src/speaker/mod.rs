@@ -13,7 +13,7 @@ mod status;
 mod update_group;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use bytes::{BufMut, BytesMut};
@@ -21,6 +21,7 @@ use bytes::{BufMut, BytesMut};
 pub use config::{PeerSettings, SpeakerConfig};
 pub use input::Input;
 pub use output::{Event, Output};
+pub use routes_out::Refusal;
 pub use status::{Counts, PeerStatus, Refused};
 
 pub use crate::types::PeerId;
@@ -53,6 +54,8 @@ pub struct Speaker {
     /// Our own routes alone: what goes out where `transit` is off, whatever a peer says about the same prefix.
     originated: LocRib,
     groups: UpdateGroups,
+    /// Somebody may be owed routes and able to take them. Unset, no input since the last look changed that.
+    may_send: bool,
     outputs: VecDeque<Output>,
 }
 
@@ -88,6 +91,7 @@ impl Speaker {
             loc_rib: LocRib::new(),
             originated: LocRib::new(),
             groups: UpdateGroups::default(),
+            may_send: false,
             outputs: VecDeque::new(),
         }
     }
@@ -113,8 +117,8 @@ impl Speaker {
             } => {
                 let input = peer::Input::Connected {
                     connection,
-                    local,
-                    remote,
+                    local: canonical(local),
+                    remote: canonical(remote),
                 };
                 self.connection_input(now, connection, input);
             }
@@ -129,6 +133,7 @@ impl Speaker {
             }
             Input::Written { connection, octets } => {
                 let input = peer::Input::Written { connection, octets };
+                self.may_send = true;
                 self.connection_input(now, connection, input);
             }
             Input::Closed { connection, error } => {
@@ -162,8 +167,8 @@ impl Speaker {
                 self.connections.insert(connection, id);
                 let input = peer::Input::Accepted {
                     connection,
-                    local,
-                    remote,
+                    local: canonical(local),
+                    remote: canonical(remote),
                 };
                 self.peer_input(now, id, input);
                 return Ok(connection);
@@ -224,6 +229,19 @@ impl Speaker {
         neighbour.map_or_else(Vec::new, |n| n.routes.routes(family))
     }
 
+    /// What is sent of the route of a prefix to an established peer, or why nothing is. `None` where there is no session
+    /// or no route.
+    pub fn explain(&self, peer: PeerId, prefix: Prefix) -> Option<Result<Route, Refusal>> {
+        let route = exported(&self.config, &self.loc_rib, &self.originated).best(prefix)?;
+        self.groups.explain(peer, &route)
+    }
+
+    /// The routes that stay behind although no policy wanted it, and why: their next hop cannot be said on the session,
+    /// or they are too long for a message.
+    pub fn unsent(&self, peer: PeerId) -> Vec<(Prefix, Refusal)> {
+        self.groups.unsent(peer)
+    }
+
     fn counts(&self, id: PeerId, neighbour: &Neighbour) -> Vec<(Family, Counts)> {
         let families = neighbour.settings.session.families.iter();
         let count = |family: &Family| {
@@ -267,6 +285,7 @@ impl Speaker {
         if before.export != settings.export && neighbour.session.is_some() {
             let routes = exported(&self.config, &self.loc_rib, &self.originated).routes();
             self.groups.set_policy(id, settings.export, routes);
+            self.may_send = true;
         }
         if before.import != settings.import {
             self.with_routes(id, |routes, origin, shared| {
@@ -330,6 +349,7 @@ impl Speaker {
     /// Makes prefixes dirty for every peer that gets them.
     fn export(&mut self, prefixes: &[Prefix]) {
         let table = exported(&self.config, &self.loc_rib, &self.originated);
+        self.may_send = true;
         for prefix in prefixes {
             let best = table.best(*prefix);
             self.groups.route_changed(*prefix, best.as_ref());
@@ -405,6 +425,7 @@ impl Speaker {
         };
         let routes = exported(&self.config, &self.loc_rib, &self.originated).routes();
         self.groups.join(id, &session, export, routes);
+        self.may_send = true;
         neighbour.session = Some(session.clone());
         self.event(id, Event::Established(Box::new(session)));
     }
@@ -448,6 +469,7 @@ impl Speaker {
         match refresh.kind {
             RefreshKind::Request if negotiated && session.route_refresh => {
                 self.groups.refresh(id, refresh.family);
+                self.may_send = true;
             }
             RefreshKind::Begin | RefreshKind::End
                 if negotiated && session.enhanced_route_refresh =>
@@ -526,8 +548,11 @@ impl Speaker {
         }
     }
 
-    /// Fills the window of every peer that waits for routes.
+    /// Gives every peer that waits for routes and has room in its window one portion.
     fn send_updates(&mut self, now: Instant) {
+        if !std::mem::take(&mut self.may_send) {
+            return;
+        }
         let peers: Vec<PeerId> = self
             .neighbours
             .iter()
@@ -544,6 +569,7 @@ impl Speaker {
             }
             if let Some(octets) = self.groups.next_octets(id, Self::SEND_WINDOW - waiting) {
                 neighbour.peer.send_encoded(now, octets);
+                self.may_send = true;
                 self.drain(now, id);
             }
         }
@@ -551,6 +577,14 @@ impl Speaker {
 
     fn event(&mut self, id: PeerId, event: Event) {
         self.outputs.push_back(Output::Event(id, event));
+    }
+}
+
+/// A socket for both families shows IPv4 addresses as IPv6 ones; no next hop may look like that.
+fn canonical(endpoint: SocketAddr) -> SocketAddr {
+    match endpoint.ip().to_canonical() {
+        IpAddr::V4(address) => SocketAddr::new(address.into(), endpoint.port()),
+        IpAddr::V6(_) => endpoint,
     }
 }
 

@@ -12,10 +12,10 @@ use bytes::Bytes;
 
 use super::address;
 
-pub struct Network {
-    pub start: Instant,
-    pub now: Instant,
-    pub nodes: Vec<Node>,
+pub(crate) struct Network {
+    pub(crate) start: Instant,
+    pub(crate) now: Instant,
+    pub(crate) nodes: Vec<Node>,
     links: Vec<Link>,
     queue: BTreeMap<(Instant, u64), Happening>,
     sequence: u64,
@@ -23,11 +23,11 @@ pub struct Network {
     most_latency: Duration,
 }
 
-pub struct Node {
-    pub speaker: Speaker,
-    pub events: Vec<(PeerId, Event)>,
+pub(crate) struct Node {
+    pub(crate) speaker: Speaker,
+    pub(crate) events: Vec<(PeerId, Event)>,
     /// Calls made, in all.
-    pub calls: usize,
+    pub(crate) calls: usize,
     last: u8,
     config: SpeakerConfig,
     listening: bool,
@@ -62,7 +62,7 @@ enum Happening {
 
 impl Network {
     /// Every latency is drawn below `most_latency`.
-    pub fn new(seed: u64, most_latency: Duration) -> Self {
+    pub(crate) fn new(seed: u64, most_latency: Duration) -> Self {
         let start = Instant::now();
         Self {
             start,
@@ -77,7 +77,7 @@ impl Network {
     }
 
     /// A speaker at 192.168.10.`last`.
-    pub fn add(&mut self, last: u8, config: SpeakerConfig) -> usize {
+    pub(crate) fn add(&mut self, last: u8, config: SpeakerConfig) -> usize {
         self.nodes.push(Node {
             speaker: Speaker::new(config.clone()),
             events: vec![],
@@ -91,18 +91,18 @@ impl Network {
         self.nodes.len() - 1
     }
 
-    pub fn set_peer(&mut self, node: usize, id: PeerId, settings: PeerSettings) {
+    pub(crate) fn set_peer(&mut self, node: usize, id: PeerId, settings: PeerSettings) {
         self.nodes[node].peers.insert(id, settings.clone());
         self.input(node, Input::SetPeer(id, settings));
     }
 
-    pub fn input(&mut self, node: usize, input: Input) {
+    pub(crate) fn input(&mut self, node: usize, input: Input) {
         self.nodes[node].speaker.handle(self.now, input);
         self.drain(node);
     }
 
     /// The process dies: its connections are reset, nobody listens.
-    pub fn kill(&mut self, node: usize) {
+    pub(crate) fn kill(&mut self, node: usize) {
         for link in 0..self.links.len() {
             for end in 0..2 {
                 let at = self.links[link].ends[end];
@@ -119,36 +119,36 @@ impl Network {
     }
 
     /// It comes back with what it was told before.
-    pub fn revive(&mut self, node: usize) {
+    pub(crate) fn revive(&mut self, node: usize) {
         self.nodes[node].listening = true;
         for (id, settings) in self.nodes[node].peers.clone() {
             self.input(node, Input::SetPeer(id, settings));
         }
     }
 
-    pub fn cut_all(&mut self) {
+    pub(crate) fn cut_all(&mut self) {
         for link in &mut self.links {
             link.cut = true;
         }
     }
 
-    pub fn state(&self, node: usize, id: PeerId) -> StateName {
+    pub(crate) fn state(&self, node: usize, id: PeerId) -> StateName {
         let peers = self.nodes[node].speaker.peers();
         peers.iter().find(|peer| peer.id == id).expect("a known peer").state
     }
 
-    pub fn is_established(&self, node: usize, id: PeerId) -> bool {
+    pub(crate) fn is_established(&self, node: usize, id: PeerId) -> bool {
         self.state(node, id) == StateName::Established
     }
 
     /// Connections that both ends hold.
-    pub fn open_links(&self) -> usize {
+    pub(crate) fn open_links(&self) -> usize {
         let both = |link: &&Link| link.ends.iter().all(|end| end.open);
         self.links.iter().filter(both).count()
     }
 
     /// Why sessions (not attempts) of a peer ended.
-    pub fn ended(&self, node: usize, id: PeerId) -> Vec<DownReason> {
+    pub(crate) fn ended(&self, node: usize, id: PeerId) -> Vec<DownReason> {
         let events = self.nodes[node].events.iter();
         let reason = |(peer, event): &(PeerId, Event)| match event {
             Event::Down { reason, was_established: true } if *peer == id => Some(reason.clone()),
@@ -157,14 +157,14 @@ impl Network {
         events.filter_map(reason).collect()
     }
 
-    pub fn run(&mut self, duration: Duration) {
+    pub(crate) fn run(&mut self, duration: Duration) {
         let end = self.now + duration;
         while self.step(end) {}
         self.now = end;
     }
 
     /// Runs until it holds; panics where it never does.
-    pub fn run_until(&mut self, limit: Duration, what: &str, holds: impl Fn(&Self) -> bool) {
+    pub(crate) fn run_until(&mut self, limit: Duration, what: &str, holds: impl Fn(&Self) -> bool) {
         let end = self.now + limit;
         while !holds(self) {
             assert!(self.step(end), "{what} within {limit:?}: {:?}", self.states());

@@ -15,33 +15,33 @@ use bytes::Bytes;
 
 use super::{LEFT_AS, RIGHT_AS, address, attributes_of, open_settings, router_id, speaker_config};
 
-pub const PEER: PeerId = PeerId(1);
+pub(crate) const PEER: PeerId = PeerId(1);
 
 /// The speaker is 192.168.10.21 of AS 64512; the peer is 192.168.10.`peer` of AS 64513.
-pub struct Probe {
-    pub speaker: Speaker,
-    pub now: Instant,
-    pub start: Instant,
-    pub events: Vec<Event>,
+pub(crate) struct Probe {
+    pub(crate) speaker: Speaker,
+    pub(crate) now: Instant,
+    pub(crate) start: Instant,
+    pub(crate) events: Vec<Event>,
     /// Calls not answered yet.
-    pub calls: Vec<ConnectionId>,
-    pub calls_in_all: usize,
-    pub closed: Vec<ConnectionId>,
+    pub(crate) calls: Vec<ConnectionId>,
+    pub(crate) calls_in_all: usize,
+    pub(crate) closed: Vec<ConnectionId>,
     /// What was sent and not looked at yet.
     sent: BTreeMap<ConnectionId, Vec<Bytes>>,
     /// Octets sent and not confirmed.
-    pub outstanding: BTreeMap<ConnectionId, usize>,
+    pub(crate) outstanding: BTreeMap<ConnectionId, usize>,
     /// Confirm octets as soon as they are sent.
-    pub reads: bool,
+    pub(crate) reads: bool,
     peer: u8,
 }
 
 impl Probe {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(open_settings(1, RIGHT_AS))
     }
 
-    pub fn with(settings: PeerSettings) -> Self {
+    pub(crate) fn with(settings: PeerSettings) -> Self {
         let start = Instant::now();
         let mut probe = Self {
             speaker: Speaker::new(speaker_config(LEFT_AS, 21, 1)),
@@ -60,7 +60,7 @@ impl Probe {
         probe
     }
 
-    pub fn input(&mut self, input: Input) {
+    pub(crate) fn input(&mut self, input: Input) {
         self.speaker.handle(self.now, input);
         self.drain();
     }
@@ -99,7 +99,7 @@ impl Probe {
     }
 
     /// Lets that much time pass, with every tick that is due in it.
-    pub fn pass(&mut self, duration: Duration) {
+    pub(crate) fn pass(&mut self, duration: Duration) {
         let end = self.now + duration;
         while let Some(due) = self.speaker.next_deadline().filter(|due| *due <= end) {
             self.now = self.now.max(due);
@@ -109,7 +109,7 @@ impl Probe {
     }
 
     /// As [`pass`](Self::pass), while the peer says often enough that it lives.
-    pub fn pass_alive(&mut self, connection: ConnectionId, duration: Duration) {
+    pub(crate) fn pass_alive(&mut self, connection: ConnectionId, duration: Duration) {
         let end = self.now + duration;
         while self.now < end {
             self.pass(Duration::from_secs(10).min(end - self.now));
@@ -118,21 +118,21 @@ impl Probe {
     }
 
     /// The peer answers the call that is out.
-    pub fn answer_call(&mut self) -> ConnectionId {
+    pub(crate) fn answer_call(&mut self) -> ConnectionId {
         let connection = self.calls.pop().expect("a call is out");
         let (local, remote) = self.endpoints();
         self.input(Input::Connected { connection, local, remote });
         connection
     }
 
-    pub fn refuse_call(&mut self) {
+    pub(crate) fn refuse_call(&mut self) {
         let connection = self.calls.pop().expect("a call is out");
         let error = "connection refused".to_owned();
         self.input(Input::ConnectFailed { connection, error });
     }
 
     /// The peer calls.
-    pub fn call(&mut self) -> Result<ConnectionId, Refused> {
+    pub(crate) fn call(&mut self) -> Result<ConnectionId, Refused> {
         let (local, remote) = self.endpoints();
         let accepted = self.speaker.accept(self.now, local, remote);
         self.drain();
@@ -144,22 +144,22 @@ impl Probe {
     }
 
     /// The peer says something; everything it says is encoded with four-octet AS numbers.
-    pub fn say(&mut self, connection: ConnectionId, message: &Message) {
+    pub(crate) fn say(&mut self, connection: ConnectionId, message: &Message) {
         let octets = message.encode(&peer_context()).expect("it fits");
         self.say_octets(connection, octets);
     }
 
-    pub fn say_octets(&mut self, connection: ConnectionId, octets: Bytes) {
+    pub(crate) fn say_octets(&mut self, connection: ConnectionId, octets: Bytes) {
         self.input(Input::Received { connection, octets });
     }
 
-    pub fn hang_up(&mut self, connection: ConnectionId) {
+    pub(crate) fn hang_up(&mut self, connection: ConnectionId) {
         let error = "closed by peer".to_owned();
         self.input(Input::Closed { connection, error });
     }
 
     /// What was said to the peer since it was last asked.
-    pub fn heard(&mut self, connection: ConnectionId) -> Vec<Message> {
+    pub(crate) fn heard(&mut self, connection: ConnectionId) -> Vec<Message> {
         let mut framer = Framer::new(65_535);
         for octets in self.sent.remove(&connection).unwrap_or_default() {
             framer.push(&octets);
@@ -171,7 +171,7 @@ impl Probe {
         messages
     }
 
-    pub fn heard_reason(&mut self, connection: ConnectionId) -> Option<Reason> {
+    pub(crate) fn heard_reason(&mut self, connection: ConnectionId) -> Option<Reason> {
         self.heard(connection).into_iter().find_map(|message| match message {
             Message::Notification(Notification { reason, .. }) => Some(reason),
             _ => None,
@@ -179,33 +179,33 @@ impl Probe {
     }
 
     /// Takes the call that is out through to a session.
-    pub fn establish(&mut self) -> ConnectionId {
+    pub(crate) fn establish(&mut self) -> ConnectionId {
         let connection = self.answer_call();
         self.finish(connection);
         connection
     }
 
     /// OPEN and KEEPALIVE.
-    pub fn finish(&mut self, connection: ConnectionId) {
+    pub(crate) fn finish(&mut self, connection: ConnectionId) {
         self.say(connection, &Message::Open(peer_open()));
         self.say(connection, &Message::Keepalive);
         assert_eq!(self.state(), StateName::Established);
     }
 
-    pub fn state(&self) -> StateName {
+    pub(crate) fn state(&self) -> StateName {
         self.speaker.peers()[0].state
     }
 
-    pub fn session(&self) -> Option<ConnectionId> {
+    pub(crate) fn session(&self) -> Option<ConnectionId> {
         self.speaker.peers()[0].session.as_ref().map(|session| session.connection)
     }
 
-    pub fn last_down(&self) -> Option<DownReason> {
+    pub(crate) fn last_down(&self) -> Option<DownReason> {
         self.speaker.peers()[0].last_down.clone()
     }
 
     /// How long until the next call, if nothing else happens.
-    pub fn wait_for_call(&mut self, limit: Duration) -> Duration {
+    pub(crate) fn wait_for_call(&mut self, limit: Duration) -> Duration {
         let before = self.now;
         while self.calls.is_empty() {
             let due = self.speaker.next_deadline().expect("a call is planned");
@@ -218,7 +218,7 @@ impl Probe {
 }
 
 /// How the hand-played peer encodes and decodes.
-pub fn peer_context() -> WireContext {
+pub(crate) fn peer_context() -> WireContext {
     WireContext {
         four_octet_as: true,
         families: vec![Family::IPV4_UNICAST, Family::IPV6_UNICAST],
@@ -227,11 +227,11 @@ pub fn peer_context() -> WireContext {
     }
 }
 
-pub fn peer_open() -> Open {
+pub(crate) fn peer_open() -> Open {
     open_of(RIGHT_AS, 1)
 }
 
-pub fn open_of(asn: Asn, last: u8) -> Open {
+pub(crate) fn open_of(asn: Asn, last: u8) -> Open {
     Open {
         my_as: u16::try_from(asn.0).expect("a short one"),
         hold_time: HoldTime::DEFAULT,
@@ -248,7 +248,7 @@ pub fn open_of(asn: Asn, last: u8) -> Open {
 }
 
 /// An UPDATE of the peer that announces these, with this AS_PATH.
-pub fn announcement(prefixes: &[&str], path: &[u32]) -> Message {
+pub(crate) fn announcement(prefixes: &[&str], path: &[u32]) -> Message {
     let nlri = prefixes.iter().map(|text| super::prefix(text).into());
     let mut update = Update::empty();
     update.attributes = Some(attributes_of(path));
@@ -257,7 +257,7 @@ pub fn announcement(prefixes: &[&str], path: &[u32]) -> Message {
     Message::Update(update)
 }
 
-pub fn withdrawal(prefixes: &[&str]) -> Message {
+pub(crate) fn withdrawal(prefixes: &[&str]) -> Message {
     let nlri = prefixes.iter().map(|text| super::prefix(text).into());
     let mut update = Update::empty();
     update.withdrawn = bgp_core::attribute::NlriList::build(Family::IPV4_UNICAST, false, nlri);

@@ -14,6 +14,7 @@ pub(super) struct Telling {
     problems: BTreeSet<String>,
     notes: BTreeSet<String>,
     services: BTreeMap<ObjectName, ServiceStatus>,
+    writing: Option<String>,
 }
 
 impl Telling {
@@ -34,6 +35,20 @@ impl Telling {
             warn!("{text}");
         }
         self.notes = now;
+    }
+
+    /// Whether statuses are still to be written.
+    pub(super) fn writing(&mut self, result: Result<(), String>) -> bool {
+        let failure = result.err();
+        match (&self.writing, &failure) {
+            (Some(_), None) => info!("statuses are written again"),
+            (before, Some(failure)) if before.as_ref() != Some(failure) => {
+                warn!("statuses cannot be written, and are tried again: {failure}");
+            }
+            _ => {}
+        }
+        self.writing = failure;
+        self.writing.is_some()
     }
 
     pub(super) fn addresses(&mut self, plan: &AddressPlan) {

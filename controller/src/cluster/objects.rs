@@ -148,7 +148,7 @@ pub struct Lines {
     /// The node's line.
     pub line: u32,
     /// The nodes below it, by key, or by `[index]`.
-    pub below: Vec<(Box<str>, Lines)>,
+    pub below: Vec<(Box<str>, Self)>,
 }
 
 impl Lines {

@@ -48,7 +48,6 @@ impl Entry {
 
 /// One converted object of any kind.
 #[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "most are Services, the largest")]
 enum Converted {
     Node(Node),
     CiliumNode(Node),
@@ -197,7 +196,8 @@ fn convert(
         }
     };
     // A Secret that cannot be read is there all the same: it is its password that is missing.
-    let converted = converted.or((key.kind == Kind::Secret).then_some(Converted::Secret(None)));
+    let converted =
+        converted.or_else(|| (key.kind == Kind::Secret).then_some(Converted::Secret(None)));
     let faults = faults.into_iter().map(|fault| (fault, in_force)).collect();
     Entry {
         object: object.clone(),

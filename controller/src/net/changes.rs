@@ -11,7 +11,9 @@ pub struct Changes {
 impl Default for Changes {
     fn default() -> Self {
         // Zero is what a client knows that has seen nothing.
-        Self { version: watch::channel(1).0 }
+        Self {
+            version: watch::channel(1).0,
+        }
     }
 }
 
@@ -31,6 +33,9 @@ impl Changes {
     pub async fn after(&self, seen: u64) -> u64 {
         let mut versions = self.version.subscribe();
         // The sender is `self`, so waiting cannot fail; the current version would be the answer if it did.
-        versions.wait_for(|version| *version != seen).await.map_or(seen, |version| *version)
+        versions
+            .wait_for(|version| *version != seen)
+            .await
+            .map_or(seen, |version| *version)
     }
 }

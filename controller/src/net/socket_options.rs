@@ -65,7 +65,10 @@ pub fn md5(socket: &impl AsFd, neighbour: IpAddr, password: Option<&Password>) -
     if password.is_some() && (key.is_empty() || key.len() > MD5_KEY_MAX) {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
-            format!("a TCP MD5 password has 1 to {MD5_KEY_MAX} octets, this one has {}", key.len()),
+            format!(
+                "a TCP MD5 password has 1 to {MD5_KEY_MAX} octets, this one has {}",
+                key.len()
+            ),
         ));
     }
     let address = SockAddr::from(std::net::SocketAddr::new(neighbour, 0));
@@ -85,13 +88,20 @@ pub fn md5(socket: &impl AsFd, neighbour: IpAddr, password: Option<&Password>) -
         std::ptr::copy_nonoverlapping(
             address.as_ptr().cast::<u8>(),
             (&raw mut option.address).cast::<u8>(),
-            usize::try_from(address.len()).unwrap_or(0).min(size_of::<libc::sockaddr_storage>()),
+            usize::try_from(address.len())
+                .unwrap_or(0)
+                .min(size_of::<libc::sockaddr_storage>()),
         );
     }
     option.key[..key.len()].copy_from_slice(key);
     match set(socket, libc::IPPROTO_TCP, libc::TCP_MD5SIG, &option) {
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) && password.is_none() => Ok(()),
-        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOPROTOOPT | libc::EOPNOTSUPP)) => {
+        Err(error)
+            if matches!(
+                error.raw_os_error(),
+                Some(libc::ENOPROTOOPT | libc::EOPNOTSUPP)
+            ) =>
+        {
             Err(io::Error::new(
                 io::ErrorKind::Unsupported,
                 "this kernel has no TCP MD5 signatures (CONFIG_TCP_MD5SIG, or FIPS mode); the peer's password cannot be used",
@@ -117,7 +127,17 @@ fn set<T>(socket: &impl AsFd, level: libc::c_int, name: libc::c_int, value: &T) 
     // SAFETY: the descriptor is borrowed for the call, `value` points to `length` readable octets, and the kernel copies
     // them before the call returns.
     let result = unsafe {
-        libc::setsockopt(socket.as_fd().as_raw_fd(), level, name, (&raw const *value).cast(), length)
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            level,
+            name,
+            (&raw const *value).cast(),
+            length,
+        )
     };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }

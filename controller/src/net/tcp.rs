@@ -111,7 +111,11 @@ pub async fn dial(transport: &Transport) -> Result<Stream, String> {
     let connect = async {
         let socket = dialling_socket(transport)?;
         let socket = socket.connect(transport.remote).await?;
-        Ok::<_, io::Error>(Stream { local: socket.local_addr()?, remote: socket.peer_addr()?, socket })
+        Ok::<_, io::Error>(Stream {
+            local: socket.local_addr()?,
+            remote: socket.peer_addr()?,
+            socket,
+        })
     };
     match timeout(CONNECT_LIMIT, connect).await {
         Ok(Ok(stream)) => Ok(stream),
@@ -120,14 +124,22 @@ pub async fn dial(transport: &Transport) -> Result<Stream, String> {
             "{}: no answer within {} s{}",
             what(),
             CONNECT_LIMIT.as_secs(),
-            if transport.password.is_some() { " (a TCP MD5 password that differs looks like this)" } else { "" }
+            if transport.password.is_some() {
+                " (a TCP MD5 password that differs looks like this)"
+            } else {
+                ""
+            }
         )),
     }
 }
 
 fn dialling_socket(transport: &Transport) -> io::Result<TcpSocket> {
     let neighbour = transport.remote.ip();
-    let socket = Socket::new(Domain::for_address(transport.remote), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(transport.remote),
+        Type::STREAM.nonblocking().cloexec(),
+        Some(Protocol::TCP),
+    )?;
     socket_options::common(&socket, neighbour)?;
     socket_options::ttl(&socket, neighbour, transport.ttl)?;
     if let Some(password) = &transport.password {
@@ -170,7 +182,10 @@ impl Listeners {
     ) -> Result<Self, String> {
         let wanted = match address {
             Some(address) => vec![address],
-            None => vec![IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)],
+            None => vec![
+                IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+                IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+            ],
         };
         let mut sockets = vec![];
         for address in wanted {
@@ -178,7 +193,9 @@ impl Listeners {
             match listening_socket(address) {
                 Ok(socket) => sockets.push(Arc::new(socket)),
                 // A machine without IPv6 is served all the same.
-                Err(error) if address.is_ipv6() && !sockets.is_empty() && no_such_family(&error) => {
+                Err(error)
+                    if address.is_ipv6() && !sockets.is_empty() && no_such_family(&error) =>
+                {
                     debug!(%address, "not listening: {}", plain(&error));
                 }
                 Err(error) => return Err(format!("listening on {address}: {}", plain(&error))),
@@ -195,11 +212,22 @@ impl Listeners {
     ///
     /// # Errors
     /// What failed, in one line.
-    pub fn set_password(&self, neighbour: IpAddr, password: Option<&Password>) -> Result<(), String> {
+    pub fn set_password(
+        &self,
+        neighbour: IpAddr,
+        password: Option<&Password>,
+    ) -> Result<(), String> {
         for socket in &self.sockets {
-            if socket.local_addr().is_ok_and(|local| local.is_ipv4() == neighbour.is_ipv4()) {
-                socket_options::md5(socket, neighbour, password)
-                    .map_err(|error| format!("setting the TCP MD5 password of {neighbour}: {}", plain(&error)))?;
+            if socket
+                .local_addr()
+                .is_ok_and(|local| local.is_ipv4() == neighbour.is_ipv4())
+            {
+                socket_options::md5(socket, neighbour, password).map_err(|error| {
+                    format!(
+                        "setting the TCP MD5 password of {neighbour}: {}",
+                        plain(&error)
+                    )
+                })?;
             }
         }
         Ok(())
@@ -207,16 +235,26 @@ impl Listeners {
 
     /// Where we listen.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.sockets.iter().filter_map(|socket| socket.local_addr().ok()).collect()
+        self.sockets
+            .iter()
+            .filter_map(|socket| socket.local_addr().ok())
+            .collect()
     }
 }
 
 fn no_such_family(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL | libc::EPROTONOSUPPORT))
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL | libc::EPROTONOSUPPORT)
+    )
 }
 
 fn listening_socket(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM.nonblocking().cloexec(),
+        Some(Protocol::TCP),
+    )?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
@@ -228,11 +266,20 @@ fn listening_socket(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Takes calls one after the other; the full event channel of a busy driver makes further ones wait in the kernel.
-async fn accept(listener: Arc<TcpListener>, callers: watch::Receiver<Callers>, events: mpsc::Sender<Event>) {
+async fn accept(
+    listener: Arc<TcpListener>,
+    callers: watch::Receiver<Callers>,
+    events: mpsc::Sender<Event>,
+) {
     loop {
         let (socket, remote) = match listener.accept().await {
             Ok(accepted) => accepted,
-            Err(error) if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS)) => {
+            Err(error)
+                if matches!(
+                    error.raw_os_error(),
+                    Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS)
+                ) =>
+            {
                 warn!("accepting a connection: {}", plain(&error));
                 sleep(ACCEPT_PAUSE).await;
                 continue;
@@ -248,7 +295,15 @@ async fn accept(listener: Arc<TcpListener>, callers: watch::Receiver<Callers>, e
             .and_then(|()| socket_options::ttl(&socket, remote.ip(), ttl))
             .and_then(|()| socket.local_addr());
         let Ok(local) = prepared else { continue };
-        if events.send(Event::Accepted(Stream { socket, local, remote })).await.is_err() {
+        if events
+            .send(Event::Accepted(Stream {
+                socket,
+                local,
+                remote,
+            }))
+            .await
+            .is_err()
+        {
             return;
         }
     }
@@ -271,8 +326,20 @@ impl Connection {
         let (queue, queued) = mpsc::unbounded_channel();
         let closing = CancellationToken::new();
         let reader = tokio::spawn(read(connection, read_half, events.clone(), closing.clone()));
-        let writer = tokio::spawn(write(connection, write_half, queued, events, closing.clone()));
-        Self { queue, queued: 0, closing, reader, writer }
+        let writer = tokio::spawn(write(
+            connection,
+            write_half,
+            queued,
+            events,
+            closing.clone(),
+        ));
+        Self {
+            queue,
+            queued: 0,
+            closing,
+            reader,
+            writer,
+        }
     }
 
     /// Queues octets. `false`: more than [`QUEUE_LIMIT`] are waiting; the peer does not read and must be given up.
@@ -298,7 +365,13 @@ impl Connection {
     /// Sends what is queued, then closes; reads and drops what still comes, so that nothing is lost on the way out.
     /// Reports no further event. The future ends within [`CLOSE_LIMIT`].
     pub fn close(self) -> impl Future<Output = ()> + Send + 'static {
-        let Self { queue, closing, reader, writer, .. } = self;
+        let Self {
+            queue,
+            closing,
+            reader,
+            writer,
+            ..
+        } = self;
         closing.cancel();
         drop(queue);
         async move {
@@ -309,11 +382,16 @@ impl Connection {
 }
 
 /// Reads chunks and hands them over, each only once the one before was taken; when closing, reads and drops.
-async fn read(connection: ConnectionId, mut socket: OwnedReadHalf, events: mpsc::Sender<Event>, closing: CancellationToken) {
+async fn read(
+    connection: ConnectionId,
+    mut socket: OwnedReadHalf,
+    events: mpsc::Sender<Event>,
+    closing: CancellationToken,
+) {
     let error = tokio::select! {
         biased;
         () = closing.cancelled() => None,
-        error = deliver(connection, &mut socket, &events) => Some(error),
+        error = deliver(connection, &socket, &events) => Some(error),
     };
     match error {
         Some(error) => {
@@ -321,14 +399,19 @@ async fn read(connection: ConnectionId, mut socket: OwnedReadHalf, events: mpsc:
         }
         None => {
             let mut sink = vec![0; CHUNK_LEAST];
-            let drain = async { while socket.read(&mut sink).await.is_ok_and(|octets| octets > 0) {} };
+            let drain =
+                async { while socket.read(&mut sink).await.is_ok_and(|octets| octets > 0) {} };
             let _ = timeout(CLOSE_LIMIT, drain).await;
         }
     }
 }
 
 /// Until the connection ends; returns why.
-async fn deliver(connection: ConnectionId, socket: &mut OwnedReadHalf, events: &mpsc::Sender<Event>) -> String {
+async fn deliver(
+    connection: ConnectionId,
+    socket: &OwnedReadHalf,
+    events: &mpsc::Sender<Event>,
+) -> String {
     let mut buffer = BytesMut::new();
     loop {
         if let Err(error) = socket.readable().await {
@@ -341,7 +424,11 @@ async fn deliver(connection: ConnectionId, socket: &mut OwnedReadHalf, events: &
             Ok(0) => return "closed by peer".to_owned(),
             Ok(_) => {
                 let octets = buffer.split().freeze();
-                if events.send(Event::Received { connection, octets }).await.is_err() {
+                if events
+                    .send(Event::Received { connection, octets })
+                    .await
+                    .is_err()
+                {
                     return "stopping".to_owned();
                 }
             }
@@ -363,9 +450,19 @@ async fn write(
     let write_all = async {
         while let Some(mut octets) = queue.recv().await {
             while !octets.is_empty() {
-                let Ok(written) = socket.write(&octets).await else { return };
+                let Ok(written) = socket.write(&octets).await else {
+                    return;
+                };
                 let _ = octets.split_to(written);
-                if !closing.is_cancelled() && events.send(Event::Written { connection, octets: written }).await.is_err() {
+                if !closing.is_cancelled()
+                    && events
+                        .send(Event::Written {
+                            connection,
+                            octets: written,
+                        })
+                        .await
+                        .is_err()
+                {
                     return;
                 }
             }

@@ -74,7 +74,9 @@ pub enum BindError {
     #[error("{0}: another Fairway serves its API there; give this one another with --api")]
     InUse(Address),
     /// A file that is no socket stands there.
-    #[error("{0}: a file that is no socket stands there; remove it or choose another path with --api")]
+    #[error(
+        "{0}: a file that is no socket stands there; remove it or choose another path with --api"
+    )]
     NotASocket(Address),
     /// The system says no.
     #[error("{0}: the local API cannot be served there: {1}; choose another place with --api")]
@@ -89,13 +91,21 @@ impl Api {
     pub async fn bind(address: &Address) -> Result<Self, BindError> {
         match address {
             Address::Tcp(tcp) => match TcpListener::bind(tcp).await {
-                Ok(listener) => Ok(Self { listener: Listener::Tcp(listener), socket: None }),
-                Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(BindError::InUse(address.clone())),
+                Ok(listener) => Ok(Self {
+                    listener: Listener::Tcp(listener),
+                    socket: None,
+                }),
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                    Err(BindError::InUse(address.clone()))
+                }
                 Err(error) => Err(BindError::System(address.clone(), error)),
             },
             Address::Unix(path) => {
                 let listener = bind_socket(address, path).await?;
-                Ok(Self { listener: Listener::Unix(listener), socket: Some(OwnSocket(path.clone())) })
+                Ok(Self {
+                    listener: Listener::Unix(listener),
+                    socket: Some(OwnSocket(path.clone())),
+                })
             }
         }
     }
@@ -120,11 +130,18 @@ impl Api {
 async fn bind_socket(address: &Address, path: &Path) -> Result<UnixListener, BindError> {
     let system = |error| BindError::System(address.clone(), error);
     match std::fs::symlink_metadata(path) {
-        Ok(found) if !found.file_type().is_socket() => return Err(BindError::NotASocket(address.clone())),
-        Ok(_) if UnixStream::connect(path).await.is_ok() => return Err(BindError::InUse(address.clone())),
+        Ok(found) if !found.file_type().is_socket() => {
+            return Err(BindError::NotASocket(address.clone()));
+        }
+        Ok(_) if UnixStream::connect(path).await.is_ok() => {
+            return Err(BindError::InUse(address.clone()));
+        }
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
+            if let Some(directory) = path
+                .parent()
+                .filter(|directory| !directory.as_os_str().is_empty())
+            {
                 std::fs::create_dir_all(directory).map_err(system)?;
             }
         }
@@ -185,9 +202,19 @@ impl Questions {
                 let (kind, family) = route_query(&question.query)?;
                 encode(&routes::routes_by_node(&self.state, kind, family).await)
             }
-            "/v1/services" => encode(&list(&self.state.view().services)),
-            "/v1/pools" => encode(&list(&self.state.view().pools)),
-            "/v1/problems" => encode(&self.state.view().problems.iter().map(problem).collect::<Vec<_>>()),
+            "/v1/services" => encode(&self.state.view().observed.services_list()),
+            "/v1/pools" => encode(&self.state.view().observed.pools_list()),
+            "/v1/problems" => encode(
+                &self
+                    .state
+                    .view()
+                    .observed
+                    .snapshot
+                    .problems
+                    .iter()
+                    .map(problem)
+                    .collect::<Vec<_>>(),
+            ),
             "/v1/notes" => encode(&self.state.view().notes),
             path => Err((
                 StatusCode::NOT_FOUND,
@@ -200,20 +227,9 @@ impl Questions {
 }
 
 fn encode(document: &impl Serialize) -> Result<Bytes, Refused> {
-    serde_json::to_vec(document).map(Bytes::from).map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
-}
-
-/// A Kubernetes list, borrowing its items.
-fn list(items: &[Value]) -> impl Serialize + '_ {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct List<'a> {
-        api_version: &'static str,
-        kind: &'static str,
-        metadata: Value,
-        items: &'a [Value],
-    }
-    List { api_version: "v1", kind: "List", metadata: json!({}), items }
+    serde_json::to_vec(document)
+        .map(Bytes::from)
+        .map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
 }
 
 fn problem(problem: &Problem) -> Value {
@@ -227,16 +243,21 @@ fn problem(problem: &Problem) -> Value {
 }
 
 fn pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
-    query.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+    query
+        .split('&')
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
 }
 
 fn after(query: &str) -> Result<Option<u64>, Refused> {
     match pairs(query).find(|(name, _)| *name == "after") {
         None => Ok(None),
-        Some((_, value)) => value
-            .parse()
-            .map(Some)
-            .map_err(|_| (StatusCode::BAD_REQUEST, format!("after={value}: not a version; take it from x-fairway-version"))),
+        Some((_, value)) => value.parse().map(Some).map_err(|_| {
+            (
+                StatusCode::BAD_REQUEST,
+                format!("after={value}: not a version; take it from x-fairway-version"),
+            )
+        }),
     }
 }
 
@@ -253,7 +274,9 @@ fn route_query(query: &str) -> Result<(routes::Kind, Family), Refused> {
             (name, value) => {
                 return Err((
                     StatusCode::BAD_REQUEST,
-                    format!("{name}={value}: there are kind=available|advertised, afi=ipv4|ipv6, safi=unicast and after=VERSION"),
+                    format!(
+                        "{name}={value}: there are kind=available|advertised, afi=ipv4|ipv6, safi=unicast and after=VERSION"
+                    ),
                 ));
             }
         }

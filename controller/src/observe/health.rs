@@ -29,8 +29,15 @@ impl Health {
     /// The system's.
     pub fn bind(address: SocketAddr) -> io::Result<Self> {
         match listen(address) {
-            Err(error) if address.ip().is_unspecified() && address.is_ipv6() && error.raw_os_error() == Some(libc::EAFNOSUPPORT) => {
-                listen(SocketAddr::new(std::net::Ipv4Addr::UNSPECIFIED.into(), address.port()))
+            Err(error)
+                if address.ip().is_unspecified()
+                    && address.is_ipv6()
+                    && error.raw_os_error() == Some(libc::EAFNOSUPPORT) =>
+            {
+                listen(SocketAddr::new(
+                    std::net::Ipv4Addr::UNSPECIFIED.into(),
+                    address.port(),
+                ))
             }
             result => result,
         }
@@ -52,7 +59,11 @@ impl Health {
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM.nonblocking().cloexec(),
+        Some(Protocol::TCP),
+    )?;
     if address.is_ipv6() {
         socket.set_only_v6(false)?;
     }
@@ -74,14 +85,20 @@ impl Handler for Questions {
             // Whoever answers is alive; a task that fails ends the whole process.
             "/healthz" => Answer::text(StatusCode::OK, "ok\n"),
             "/readyz" if self.state.view().ready => Answer::text(StatusCode::OK, "ok\n"),
-            "/readyz" => Answer::text(StatusCode::SERVICE_UNAVAILABLE, "the objects are not complete yet\n"),
+            "/readyz" => Answer::text(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the objects are not complete yet\n",
+            ),
             "/metrics" => Answer {
                 status: StatusCode::OK,
                 content_type: metrics::CONTENT_TYPE,
                 version: None,
                 body: Bytes::from(metrics::metrics(&self.state).await),
             },
-            _ => Answer::text(StatusCode::NOT_FOUND, "there are /healthz, /readyz and /metrics\n"),
+            _ => Answer::text(
+                StatusCode::NOT_FOUND,
+                "there are /healthz, /readyz and /metrics\n",
+            ),
         }
     }
 }
@@ -93,10 +110,18 @@ mod tests {
     use crate::net::changes::Changes;
 
     async fn ask(state: &Arc<State>, path: &str) -> (u16, String) {
-        let questions = Questions { state: Arc::clone(state) };
-        let question = Question { path: path.to_owned(), query: String::new() };
+        let questions = Questions {
+            state: Arc::clone(state),
+        };
+        let question = Question {
+            path: path.to_owned(),
+            query: String::new(),
+        };
         let answer = questions.answer(&question).await;
-        (answer.status.as_u16(), String::from_utf8(answer.body.to_vec()).unwrap())
+        (
+            answer.status.as_u16(),
+            String::from_utf8(answer.body.to_vec()).unwrap(),
+        )
     }
 
     #[tokio::test]
@@ -104,7 +129,10 @@ mod tests {
         let state = Arc::new(State::new("k3s1".to_owned(), Changes::default()));
         assert_eq!(ask(&state, "/healthz").await.0, 200);
         assert_eq!(ask(&state, "/readyz").await.0, 503);
-        state.set_view(ClusterView { ready: true, ..ClusterView::default() });
+        state.set_view(ClusterView {
+            ready: true,
+            ..ClusterView::default()
+        });
         assert_eq!(ask(&state, "/readyz").await.0, 200);
     }
 
@@ -114,6 +142,9 @@ mod tests {
         let (status, text) = ask(&state, "/metrics").await;
         assert_eq!(status, 200);
         assert!(text.ends_with("# EOF\n"), "{text}");
-        assert!(text.contains("cilium_operator_lbipam_services_unsatisfied 0\n"), "{text}");
+        assert!(
+            text.contains("cilium_operator_lbipam_services_unsatisfied 0\n"),
+            "{text}"
+        );
     }
 }

@@ -65,7 +65,12 @@ pub(super) struct Answer {
 impl Answer {
     pub(super) fn text(status: StatusCode, text: impl Into<String>) -> Self {
         let body = Bytes::from(text.into());
-        Self { status, content_type: "text/plain; charset=utf-8", version: None, body }
+        Self {
+            status,
+            content_type: "text/plain; charset=utf-8",
+            version: None,
+            body,
+        }
     }
 }
 
@@ -83,8 +88,14 @@ pub(super) async fn serve<H: Handler>(listener: Listener, handler: Arc<H>) {
     let answers = Arc::new(Semaphore::new(ANSWERS));
     loop {
         let accepted = match &listener {
-            Listener::Unix(listener) => listener.accept().await.map(|(stream, _)| Either::Unix(stream)),
-            Listener::Tcp(listener) => listener.accept().await.map(|(stream, _)| Either::Tcp(stream)),
+            Listener::Unix(listener) => listener
+                .accept()
+                .await
+                .map(|(stream, _)| Either::Unix(stream)),
+            Listener::Tcp(listener) => listener
+                .accept()
+                .await
+                .map(|(stream, _)| Either::Tcp(stream)),
         };
         let stream = match accepted {
             Ok(stream) => stream,
@@ -151,12 +162,22 @@ where
 
 fn question(request: &Request<Incoming>, check_host: bool) -> Result<Question, Answer> {
     if request.method() != Method::GET && request.method() != Method::HEAD {
-        return Err(Answer::text(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here\n"));
+        return Err(Answer::text(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "only GET is answered here\n",
+        ));
     }
     // A web page may make a browser ask us under a name of its own (DNS rebinding); people and tools use the address.
-    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let host = request
+        .headers()
+        .get(HOST)
+        .and_then(|host| host.to_str().ok())
+        .unwrap_or_default();
     if check_host && !is_address(host) {
-        return Err(Answer::text(StatusCode::FORBIDDEN, "ask for this by its address, or as localhost\n"));
+        return Err(Answer::text(
+            StatusCode::FORBIDDEN,
+            "ask for this by its address, or as localhost\n",
+        ));
     }
     Ok(Question {
         path: request.uri().path().to_owned(),
@@ -166,16 +187,24 @@ fn question(request: &Request<Incoming>, check_host: bool) -> Result<Question, A
 
 fn is_address(host: &str) -> bool {
     let name = match host.rsplit_once(':') {
-        Some((name, port)) if !port.is_empty() && port.bytes().all(|octet| octet.is_ascii_digit()) => name,
+        Some((name, port))
+            if !port.is_empty() && port.bytes().all(|octet| octet.is_ascii_digit()) =>
+        {
+            name
+        }
         _ => host,
     };
     let bare = name.trim_start_matches('[').trim_end_matches(']');
-    name.is_empty() || name.eq_ignore_ascii_case("localhost") || bare.parse::<std::net::IpAddr>().is_ok()
+    name.is_empty()
+        || name.eq_ignore_ascii_case("localhost")
+        || bare.parse::<std::net::IpAddr>().is_ok()
 }
 
 fn response(answer: Answer) -> Result<Response<Full<Bytes>>, hyper::http::Error> {
-    let mut response =
-        Response::builder().status(answer.status).header(CONTENT_TYPE, answer.content_type).header(CACHE_CONTROL, "no-store");
+    let mut response = Response::builder()
+        .status(answer.status)
+        .header(CONTENT_TYPE, answer.content_type)
+        .header(CACHE_CONTROL, "no-store");
     if let Some(version) = answer.version {
         response = response.header(VERSION_HEADER, version);
     }
@@ -191,10 +220,23 @@ mod tests {
 
     #[test]
     fn names_that_a_web_page_could_bring_along_are_not_addresses() {
-        for host in ["127.0.0.1:9633", "127.0.0.1", "[::1]:9633", "[::1]", "localhost", "LOCALHOST:80", ""] {
+        for host in [
+            "127.0.0.1:9633",
+            "127.0.0.1",
+            "[::1]:9633",
+            "[::1]",
+            "localhost",
+            "LOCALHOST:80",
+            "",
+        ] {
             assert!(is_address(host), "{host}");
         }
-        for host in ["evil.example", "evil.example:9633", "localhost.evil.example", "127.0.0.1.evil.example:80"] {
+        for host in [
+            "evil.example",
+            "evil.example:9633",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example:80",
+        ] {
             assert!(!is_address(host), "{host}");
         }
     }

@@ -11,7 +11,10 @@ use crate::args::LogFormat;
 /// A second call, as in tests, changes nothing.
 pub fn start(format: LogFormat) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_target(false);
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(stderr)
+        .with_target(false);
     let terminal = stderr().is_terminal();
     let human = match format {
         LogFormat::Human => true,
@@ -21,6 +24,11 @@ pub fn start(format: LogFormat) {
     let _ = if human {
         lines.with_ansi(terminal).try_init()
     } else {
-        lines.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init()
+        lines
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .with_span_list(false)
+            .try_init()
     };
 }

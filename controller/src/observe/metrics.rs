@@ -12,7 +12,14 @@ pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0
 pub(super) async fn metrics(state: &State) -> String {
     let mut text = Text::default();
     text.gauge("fairway_build_info", "The version that runs.");
-    text.sample("fairway_build_info", &[("version", env!("CARGO_PKG_VERSION")), ("node", state.node())], 1);
+    text.sample(
+        "fairway_build_info",
+        &[
+            ("version", env!("CARGO_PKG_VERSION")),
+            ("node", state.node()),
+        ],
+        1,
+    );
     bgp(&mut text, &state.statuses().await);
     addresses(&mut text, &state.view());
     text.0.push_str("# EOF\n");
@@ -23,11 +30,21 @@ fn bgp(text: &mut Text, statuses: &[(String, InstanceStatus)]) {
     let peers = || {
         statuses.iter().flat_map(|(_, status)| {
             status.peers.iter().map(|view| {
-                let session = view.status.as_ref().and_then(|status| status.session.as_ref());
-                let asn = view.plan.asn.or(session.map(|session| session.peer_asn)).map_or(0, |asn| asn.0);
+                let session = view
+                    .status
+                    .as_ref()
+                    .and_then(|status| status.session.as_ref());
+                let asn = view
+                    .plan
+                    .asn
+                    .or_else(|| session.map(|session| session.peer_asn))
+                    .map_or(0, |asn| asn.0);
                 let labels = [
                     ("vrouter", status.identity.local_asn.to_string()),
-                    ("neighbor", std::net::SocketAddr::new(view.plan.address, view.plan.port).to_string()),
+                    (
+                        "neighbor",
+                        std::net::SocketAddr::new(view.plan.address, view.plan.port).to_string(),
+                    ),
                     ("neighbor_asn", asn.to_string()),
                 ];
                 (labels, view, session.is_some())
@@ -40,8 +57,16 @@ fn bgp(text: &mut Text, statuses: &[(String, InstanceStatus)]) {
         text.sample(name, &borrowed(&labels), u64::from(established));
     }
     for (name, help, advertised) in [
-        ("cilium_bgp_control_plane_advertised_routes", "Routes advertised to the peer.", true),
-        ("cilium_bgp_control_plane_received_routes", "Routes received from the peer.", false),
+        (
+            "cilium_bgp_control_plane_advertised_routes",
+            "Routes advertised to the peer.",
+            true,
+        ),
+        (
+            "cilium_bgp_control_plane_received_routes",
+            "Routes received from the peer.",
+            false,
+        ),
     ] {
         text.gauge(name, help);
         for (labels, view, _) in peers() {
@@ -49,7 +74,15 @@ fn bgp(text: &mut Text, statuses: &[(String, InstanceStatus)]) {
                 let family = family_name(*family);
                 let mut labels = borrowed(&labels);
                 labels.extend([("afi", family.afi.as_str()), ("safi", family.safi.as_str())]);
-                text.sample(name, &labels, (if advertised { counts.advertised } else { counts.received }) as u64);
+                text.sample(
+                    name,
+                    &labels,
+                    (if advertised {
+                        counts.advertised
+                    } else {
+                        counts.received
+                    }) as u64,
+                );
             }
         }
     }
@@ -57,11 +90,22 @@ fn bgp(text: &mut Text, statuses: &[(String, InstanceStatus)]) {
 
 fn addresses(text: &mut Text, view: &ClusterView) {
     let count = |kind: &str, conditions: &[crate::plan::addresses::PoolCondition]| {
-        conditions.iter().find(|condition| condition.kind == kind).and_then(|condition| condition.message.parse::<u128>().ok())
+        conditions
+            .iter()
+            .find(|condition| condition.kind == kind)
+            .and_then(|condition| condition.message.parse::<u128>().ok())
     };
     for (name, help, kind) in [
-        ("cilium_operator_lbipam_ips_available", "Addresses of the pool that are free.", "cilium.io/IPsAvailable"),
-        ("cilium_operator_lbipam_ips_used", "Addresses of the pool that are in use.", "cilium.io/IPsUsed"),
+        (
+            "cilium_operator_lbipam_ips_available",
+            "Addresses of the pool that are free.",
+            "cilium.io/IPsAvailable",
+        ),
+        (
+            "cilium_operator_lbipam_ips_used",
+            "Addresses of the pool that are in use.",
+            "cilium.io/IPsUsed",
+        ),
     ] {
         text.gauge(name, help);
         for (pool, conditions) in &view.addresses.pools {
@@ -75,16 +119,33 @@ fn addresses(text: &mut Text, view: &ClusterView) {
         .pools
         .values()
         .flatten()
-        .filter(|condition| condition.kind == "cilium.io/PoolConflict" && condition.status == "True")
+        .filter(|condition| {
+            condition.kind == "cilium.io/PoolConflict" && condition.status == "True"
+        })
         .count();
-    let conditions = || view.addresses.services.values().filter_map(|service| service.condition.as_ref());
+    let conditions = || {
+        view.addresses
+            .services
+            .values()
+            .filter_map(|service| service.condition.as_ref())
+    };
     for (name, help, value) in [
-        ("cilium_operator_lbipam_conflicting_pools", "Pools that overlap another.", conflicting),
-        ("cilium_operator_lbipam_services_matching", "Services that are given addresses here.", conditions().count()),
+        (
+            "cilium_operator_lbipam_conflicting_pools",
+            "Pools that overlap another.",
+            conflicting,
+        ),
+        (
+            "cilium_operator_lbipam_services_matching",
+            "Services that are given addresses here.",
+            conditions().count(),
+        ),
         (
             "cilium_operator_lbipam_services_unsatisfied",
             "Of those, Services that did not get all they ask for.",
-            conditions().filter(|condition| !condition.satisfied).count(),
+            conditions()
+                .filter(|condition| !condition.satisfied)
+                .count(),
         ),
     ] {
         text.gauge(name, help);
@@ -93,7 +154,10 @@ fn addresses(text: &mut Text, view: &ClusterView) {
 }
 
 fn borrowed<'a>(labels: &'a [(&'static str, String); 3]) -> Vec<(&'static str, &'a str)> {
-    labels.iter().map(|(name, value)| (*name, value.as_str())).collect()
+    labels
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect()
 }
 
 #[derive(Default)]
@@ -108,10 +172,21 @@ impl Text {
     fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl std::fmt::Display) {
         self.0.push_str(name);
         for (index, (label, text)) in labels.iter().enumerate() {
-            let text = text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-            let _ = write!(self.0, "{}{label}=\"{text}\"", if index == 0 { "{" } else { "," });
+            let text = text
+                .replace('\\', "\\\\")
+                .replace('"', "\\\"")
+                .replace('\n', "\\n");
+            let _ = write!(
+                self.0,
+                "{}{label}=\"{text}\"",
+                if index == 0 { "{" } else { "," }
+            );
         }
-        let _ = writeln!(self.0, "{} {value}", if labels.is_empty() { "" } else { "}" });
+        let _ = writeln!(
+            self.0,
+            "{} {value}",
+            if labels.is_empty() { "" } else { "}" }
+        );
     }
 }
 
@@ -132,17 +207,44 @@ mod tests {
 
     #[test]
     fn a_pool_shows_its_counts_and_an_unreadable_one_shows_none() {
-        let condition = |kind, message: &str| PoolCondition { kind, status: "Unknown", reason: "noreason", message: message.to_owned() };
+        let condition = |kind, message: &str| PoolCondition {
+            kind,
+            status: "Unknown",
+            reason: "noreason",
+            message: message.to_owned(),
+        };
         let pools: BTreeMap<String, Vec<PoolCondition>> = [
-            ("good".to_owned(), vec![condition("cilium.io/IPsAvailable", "13"), condition("cilium.io/IPsUsed", "1")]),
+            (
+                "good".to_owned(),
+                vec![
+                    condition("cilium.io/IPsAvailable", "13"),
+                    condition("cilium.io/IPsUsed", "1"),
+                ],
+            ),
             ("bad".to_owned(), vec![]),
         ]
         .into();
-        let view = ClusterView { addresses: AddressPlan { pools, ..AddressPlan::default() }, ..ClusterView::default() };
+        let view = ClusterView {
+            addresses: AddressPlan {
+                pools,
+                ..AddressPlan::default()
+            },
+            ..ClusterView::default()
+        };
         let mut text = Text::default();
         addresses(&mut text, &view);
-        assert!(text.0.contains("cilium_operator_lbipam_ips_available{pool=\"good\"} 13\n"), "{}", text.0);
-        assert!(text.0.contains("cilium_operator_lbipam_ips_used{pool=\"good\"} 1\n"), "{}", text.0);
+        assert!(
+            text.0
+                .contains("cilium_operator_lbipam_ips_available{pool=\"good\"} 13\n"),
+            "{}",
+            text.0
+        );
+        assert!(
+            text.0
+                .contains("cilium_operator_lbipam_ips_used{pool=\"good\"} 1\n"),
+            "{}",
+            text.0
+        );
         assert!(!text.0.contains("bad"), "{}", text.0);
     }
 }

@@ -24,29 +24,74 @@ pub(super) enum Kind {
     Advertised,
 }
 
-pub(super) async fn routes_by_node(state: &State, kind: Kind, family: Family) -> shapes::RoutesByNode {
+pub(super) async fn routes_by_node(
+    state: &State,
+    kind: Kind,
+    family: Family,
+) -> shapes::RoutesByNode {
     let mut routes = vec![];
     for (name, instance) in state.instances() {
         // An instance that is just ending has no routes.
-        let Ok(status) = instance.status().await else { continue };
+        let Ok(status) = instance.status().await else {
+            continue;
+        };
         let asn = status.identity.local_asn.0;
         match kind {
-            Kind::Available => routes.extend(instance.available(family).await.unwrap_or_default().iter().map(|available| {
-                let path = shapes::Path { best: true, ..path(&available.route, available.age, local_attributes(&available.route)) };
-                route(&name, asn, String::new(), &available.route, path)
-            })),
-            Kind::Advertised => routes.extend(instance.advertised(family).await.unwrap_or_default().iter().map(|advertised| {
-                let attributes = sent_attributes(&advertised.route, &advertised.context);
-                let path = path(&advertised.route, advertised.age, attributes);
-                route(&name, asn, advertised.neighbor.to_string(), &advertised.route, path)
-            })),
+            Kind::Available => routes.extend(
+                instance
+                    .available(family)
+                    .await
+                    .unwrap_or_default()
+                    .iter()
+                    .map(|available| {
+                        let path = shapes::Path {
+                            best: true,
+                            ..path(
+                                &available.route,
+                                available.age,
+                                local_attributes(&available.route),
+                            )
+                        };
+                        route(&name, asn, String::new(), &available.route, path)
+                    }),
+            ),
+            Kind::Advertised => routes.extend(
+                instance
+                    .advertised(family)
+                    .await
+                    .unwrap_or_default()
+                    .iter()
+                    .map(|advertised| {
+                        let attributes = sent_attributes(&advertised.route, &advertised.context);
+                        let path = path(&advertised.route, advertised.age, attributes);
+                        route(
+                            &name,
+                            asn,
+                            advertised.neighbor.to_string(),
+                            &advertised.route,
+                            path,
+                        )
+                    }),
+            ),
         }
     }
     [(state.node().to_owned(), routes)].into()
 }
 
-fn route(instance: &str, router_asn: u32, neighbor: String, route: &Route, path: shapes::Path) -> shapes::Route {
-    shapes::Route { instance: instance.to_owned(), router_asn, neighbor, prefix: route.prefix.to_string(), paths: vec![path] }
+fn route(
+    instance: &str,
+    router_asn: u32,
+    neighbor: String,
+    route: &Route,
+    path: shapes::Path,
+) -> shapes::Route {
+    shapes::Route {
+        instance: instance.to_owned(),
+        router_asn,
+        neighbor,
+        prefix: route.prefix.to_string(),
+        paths: vec![path],
+    }
 }
 
 fn path(route: &Route, age: std::time::Duration, attributes: Vec<Bytes>) -> shapes::Path {
@@ -56,13 +101,19 @@ fn path(route: &Route, age: std::time::Duration, attributes: Vec<Bytes>) -> shap
         stale: false,
         family: family_name(route.prefix.family()),
         nlri: octets(nlri(route).octets()),
-        path_attributes: attributes.iter().map(|attribute| octets(attribute)).collect(),
+        path_attributes: attributes
+            .iter()
+            .map(|attribute| octets(attribute))
+            .collect(),
     }
 }
 
 /// A route of our own has no next hop and no AS_PATH before it is sent.
 fn local_attributes(route: &Route) -> Vec<Bytes> {
-    let context = WireContext { four_octet_as: true, ..WireContext::initial() };
+    let context = WireContext {
+        four_octet_as: true,
+        ..WireContext::initial()
+    };
     let unspecified = match route.prefix.family() {
         Family::IPV4_UNICAST => NextHop::V4(std::net::Ipv4Addr::UNSPECIFIED),
         _ => NextHop::V6(std::net::Ipv6Addr::UNSPECIFIED),
@@ -84,10 +135,18 @@ fn sent_attributes(route: &Route, context: &WireContext) -> Vec<Bytes> {
 
 fn attributes(route: &Route, context: &WireContext, next_hop: &NextHop) -> Vec<Bytes> {
     match (route.prefix.family(), next_hop) {
-        (Family::IPV4_UNICAST, NextHop::V4(_)) => route.attributes.attribute_octets(context, Some(next_hop)),
+        (Family::IPV4_UNICAST, NextHop::V4(_)) => {
+            route.attributes.attribute_octets(context, Some(next_hop))
+        }
         _ => {
             let mut attributes = route.attributes.attribute_octets(context, None);
-            attributes.push(MpReach { next_hop: next_hop.clone(), nlri: nlri(route) }.octets(context));
+            attributes.push(
+                MpReach {
+                    next_hop: next_hop.clone(),
+                    nlri: nlri(route),
+                }
+                .octets(context),
+            );
             attributes.sort_by_key(|attribute| attribute.get(1).copied());
             attributes
         }
@@ -99,5 +158,7 @@ fn nlri(route: &Route) -> NlriList {
 }
 
 fn octets(octets: &[u8]) -> shapes::Base64 {
-    shapes::Base64 { base64: STANDARD.encode(octets) }
+    shapes::Base64 {
+        base64: STANDARD.encode(octets),
+    }
 }

@@ -3,12 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use serde_json::Value;
-
-use crate::cluster::Problem;
 use crate::net::changes::Changes;
 use crate::net::driver::{InstanceHandle, InstanceStatus};
 use crate::plan::addresses::AddressPlan;
+use crate::watch::Observed;
 
 /// What the local API, the health endpoint and the metrics show.
 #[derive(Debug)]
@@ -24,12 +22,8 @@ pub struct State {
 pub struct ClusterView {
     /// Whether the objects were complete and a plan of them was applied.
     pub ready: bool,
-    /// Whole Services with the status that we write.
-    pub services: Vec<Value>,
-    /// Whole pools with the status that we write.
-    pub pools: Vec<Value>,
-    /// What is wrong with objects.
-    pub problems: Vec<Problem>,
+    /// The objects, with the statuses on record.
+    pub observed: Observed,
     /// What an operator should know about this node's BGP.
     pub notes: Vec<String>,
     /// The statuses and conditions as planned, for the metrics.
@@ -39,7 +33,12 @@ pub struct ClusterView {
 impl State {
     /// Nothing is known yet.
     pub fn new(node: String, changes: Changes) -> Self {
-        Self { node, changes, instances: RwLock::default(), view: RwLock::default() }
+        Self {
+            node,
+            changes,
+            instances: RwLock::default(),
+            view: RwLock::default(),
+        }
     }
 
     /// The node we speak for.
@@ -54,7 +53,10 @@ impl State {
 
     /// The running instances are these.
     pub fn set_instances(&self, instances: BTreeMap<String, InstanceHandle>) {
-        *self.instances.write().unwrap_or_else(PoisonError::into_inner) = instances;
+        *self
+            .instances
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = instances;
         self.changes.announce();
     }
 
@@ -69,7 +71,10 @@ impl State {
     }
 
     pub(super) fn instances(&self) -> BTreeMap<String, InstanceHandle> {
-        self.instances.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.instances
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// The status of every instance by name; one that is just ending is left out.

@@ -56,7 +56,6 @@ pub enum StopReason {
 
 /// A change to a running instance.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "a few peers, each moved once")]
 pub enum Change {
     /// Originate a route, or change it.
     Originate(RoutePlan),

@@ -22,7 +22,10 @@ pub fn diff(applied: &mut Applied, plan: BgpPlan) -> Vec<Action> {
     applied.retain(|name, _| {
         let keep = keeps(name);
         if !keep {
-            stops.push(Action::Stop { instance: name.clone(), why: StopReason::Removed });
+            stops.push(Action::Stop {
+                instance: name.clone(),
+                why: StopReason::Removed,
+            });
         }
         keep
     });
@@ -30,16 +33,27 @@ pub fn diff(applied: &mut Applied, plan: BgpPlan) -> Vec<Action> {
         if plan.held.contains_key(&name) {
             continue;
         }
-        let running = applied.get(&name).filter(|running| running.identity() == wanted.identity());
+        let running = applied
+            .get(&name)
+            .filter(|running| running.identity() == wanted.identity());
         if running.is_none() {
             if applied.contains_key(&name) {
-                stops.push(Action::Stop { instance: name.clone(), why: StopReason::Recreated });
+                stops.push(Action::Stop {
+                    instance: name.clone(),
+                    why: StopReason::Recreated,
+                });
             }
-            starts.push(Action::Start { instance: name.clone(), identity: wanted.identity() });
+            starts.push(Action::Start {
+                instance: name.clone(),
+                identity: wanted.identity(),
+            });
         }
         let changes = changes(running, &wanted);
         if !changes.is_empty() {
-            starts.push(Action::Change { instance: name.clone(), changes });
+            starts.push(Action::Change {
+                instance: name.clone(),
+                changes,
+            });
         }
         applied.insert(name, wanted);
     }
@@ -52,14 +66,20 @@ fn changes(running: Option<&InstancePlan>, wanted: &InstancePlan) -> Vec<Change>
     let mut changes = vec![];
     if let Some(running) = running {
         changes.extend(
-            running.routes.keys().filter(|prefix| !wanted.routes.contains_key(prefix)).map(|prefix| Change::Withdraw(*prefix)),
+            running
+                .routes
+                .keys()
+                .filter(|prefix| !wanted.routes.contains_key(prefix))
+                .map(|prefix| Change::Withdraw(*prefix)),
         );
     }
     changes.extend(
         wanted
             .routes
             .iter()
-            .filter(|(prefix, route)| running.and_then(|running| running.routes.get(prefix)) != Some(route))
+            .filter(|(prefix, route)| {
+                running.and_then(|running| running.routes.get(prefix)) != Some(route)
+            })
             .map(|(_, route)| Change::Originate(route.clone())),
     );
     if let Some(running) = running {
@@ -75,8 +95,13 @@ fn changes(running: Option<&InstancePlan>, wanted: &InstancePlan) -> Vec<Change>
         wanted
             .peers
             .iter()
-            .filter(|(name, peer)| running.and_then(|running| running.peers.get(*name)) != Some(peer))
-            .map(|(name, peer)| Change::SetPeer { name: name.clone(), plan: peer.clone() }),
+            .filter(|(name, peer)| {
+                running.and_then(|running| running.peers.get(*name)) != Some(peer)
+            })
+            .map(|(name, peer)| Change::SetPeer {
+                name: name.clone(),
+                plan: peer.clone(),
+            }),
     );
     changes
 }
@@ -95,8 +120,18 @@ mod tests {
 
     fn route(address: &str) -> (Prefix, RoutePlan) {
         let prefix = Prefix::host(address.parse().unwrap());
-        let origination = Origination { prefix, attributes: Arc::new(Attributes::default()), next_hop: None };
-        (prefix, RoutePlan { origination, because: vec![] })
+        let origination = Origination {
+            prefix,
+            attributes: Arc::new(Attributes::default()),
+            next_hop: None,
+        };
+        (
+            prefix,
+            RoutePlan {
+                origination,
+                because: vec![],
+            },
+        )
     }
 
     fn peer(address: &str) -> (String, PeerPlan) {
@@ -130,7 +165,10 @@ mod tests {
     }
 
     fn plan(instance: InstancePlan) -> BgpPlan {
-        BgpPlan { instances: [("64512".to_owned(), instance)].into(), ..BgpPlan::default() }
+        BgpPlan {
+            instances: [("64512".to_owned(), instance)].into(),
+            ..BgpPlan::default()
+        }
     }
 
     fn names(actions: &[Action]) -> Vec<String> {
@@ -139,12 +177,16 @@ mod tests {
             match action {
                 Action::Start { instance, .. } => names.push(format!("start {instance}")),
                 Action::Stop { instance, why } => names.push(format!("stop {instance} {why:?}")),
-                Action::Change { changes, .. } => names.extend(changes.iter().map(|change| match change {
-                    Change::Originate(route) => format!("originate {}", route.origination.prefix),
-                    Change::Withdraw(prefix) => format!("withdraw {prefix}"),
-                    Change::SetPeer { name, .. } => format!("set {name}"),
-                    Change::RemovePeer { name } => format!("remove {name}"),
-                })),
+                Action::Change { changes, .. } => {
+                    names.extend(changes.iter().map(|change| match change {
+                        Change::Originate(route) => {
+                            format!("originate {}", route.origination.prefix)
+                        }
+                        Change::Withdraw(prefix) => format!("withdraw {prefix}"),
+                        Change::SetPeer { name, .. } => format!("set {name}"),
+                        Change::RemovePeer { name } => format!("remove {name}"),
+                    }))
+                }
             }
         }
         names
@@ -155,18 +197,43 @@ mod tests {
         let mut applied = Applied::new();
         let wanted = plan(instance(&["10.0.0.1", "10.0.0.2"], &["192.0.2.1"]));
         let first = diff(&mut applied, wanted.clone());
-        assert_eq!(names(&first), ["start 64512", "originate 10.0.0.1/32", "originate 10.0.0.2/32", "set 192.0.2.1"]);
+        assert_eq!(
+            names(&first),
+            [
+                "start 64512",
+                "originate 10.0.0.1/32",
+                "originate 10.0.0.2/32",
+                "set 192.0.2.1"
+            ]
+        );
         assert_eq!(diff(&mut applied, wanted), vec![]);
     }
 
     #[test]
     fn only_what_differs_is_touched_and_withdrawals_come_first() {
         let mut applied = Applied::new();
-        diff(&mut applied, plan(instance(&["10.0.0.1", "10.0.0.2"], &["192.0.2.1", "192.0.2.2"])));
-        let actions = diff(&mut applied, plan(instance(&["10.0.0.2", "10.0.0.3"], &["192.0.2.2", "192.0.2.3"])));
+        diff(
+            &mut applied,
+            plan(instance(
+                &["10.0.0.1", "10.0.0.2"],
+                &["192.0.2.1", "192.0.2.2"],
+            )),
+        );
+        let actions = diff(
+            &mut applied,
+            plan(instance(
+                &["10.0.0.2", "10.0.0.3"],
+                &["192.0.2.2", "192.0.2.3"],
+            )),
+        );
         assert_eq!(
             names(&actions),
-            ["withdraw 10.0.0.1/32", "originate 10.0.0.3/32", "remove 192.0.2.1", "set 192.0.2.3"]
+            [
+                "withdraw 10.0.0.1/32",
+                "originate 10.0.0.3/32",
+                "remove 192.0.2.1",
+                "set 192.0.2.3"
+            ]
         );
     }
 
@@ -179,7 +246,12 @@ mod tests {
         let actions = diff(&mut applied, plan(changed));
         assert_eq!(
             names(&actions),
-            ["stop 64512 Recreated", "start 64512", "originate 10.0.0.1/32", "set 192.0.2.1"]
+            [
+                "stop 64512 Recreated",
+                "start 64512",
+                "originate 10.0.0.1/32",
+                "set 192.0.2.1"
+            ]
         );
     }
 
@@ -187,12 +259,21 @@ mod tests {
     fn what_is_held_stays_and_what_nothing_asks_for_goes() {
         let mut applied = Applied::new();
         diff(&mut applied, plan(instance(&["10.0.0.1"], &["192.0.2.1"])));
-        let held = BgpPlan { held: [("64512".to_owned(), "no router id".to_owned())].into(), ..BgpPlan::default() };
+        let held = BgpPlan {
+            held: [("64512".to_owned(), "no router id".to_owned())].into(),
+            ..BgpPlan::default()
+        };
         assert_eq!(diff(&mut applied, held), vec![]);
-        let all = BgpPlan { hold_all: Some("annotation".to_owned()), ..BgpPlan::default() };
+        let all = BgpPlan {
+            hold_all: Some("annotation".to_owned()),
+            ..BgpPlan::default()
+        };
         assert_eq!(diff(&mut applied, all), vec![]);
         assert_eq!(applied.len(), 1);
-        assert_eq!(names(&diff(&mut applied, BgpPlan::default())), ["stop 64512 Removed"]);
+        assert_eq!(
+            names(&diff(&mut applied, BgpPlan::default())),
+            ["stop 64512 Removed"]
+        );
         assert!(applied.is_empty());
     }
 }

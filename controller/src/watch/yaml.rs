@@ -68,8 +68,8 @@ fn describe(error: &Error, text: &str) -> String {
 /// A node of a document with the places of all below it.
 enum Node {
     Scalar(Value),
-    Sequence(Vec<Spanned<Node>>),
-    Mapping(Vec<(String, Spanned<Node>)>),
+    Sequence(Vec<Spanned<Self>>),
+    Mapping(Vec<(String, Spanned<Self>)>),
 }
 
 impl Node {

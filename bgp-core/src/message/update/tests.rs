@@ -264,9 +264,8 @@ fn ipv4_routes_may_have_an_ipv6_next_hop_where_that_was_negotiated() {
 
 #[test]
 fn what_does_not_fit_is_refused() {
-    let entries = (0..900u32).map(|n| {
-        crate::types::Nlri::from(crate::Prefix::host(Ipv4Addr::from(n << 8).into()))
-    });
+    let entries = (0..900u32)
+        .map(|n| crate::types::Nlri::from(crate::Prefix::host(Ipv4Addr::from(n << 8).into())));
     let mut update = Update::empty();
     update.withdrawn = NlriList::build(Family::IPV4_UNICAST, false, entries);
     let error = Message::Update(update.clone())

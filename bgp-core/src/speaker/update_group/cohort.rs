@@ -17,7 +17,7 @@ use super::plan::{Batch, Before, Change, Plan};
 /// What the peers of a cohort have is the group's table, except for what is dirty: the plan and what changed since it
 /// was made. Messages that some of them have taken and others not are kept in a short log.
 ///
-/// A prefix is in at most one of plan, pending and the part of the log that somebody has not taken yet: when a prefix
+/// A prefix is in at most one of plan, moved, pending and the part of the log that somebody has not taken yet: when a prefix
 /// of the log changes, those who have not taken it leave for a cohort of their own.
 #[derive(Debug, Default)]
 pub(super) struct Cohort {
@@ -25,6 +25,9 @@ pub(super) struct Cohort {
     /// Nothing was sent yet: everything in the table is dirty, and no list says so.
     pub(super) has_nothing: bool,
     plan: Plan,
+    /// What changed again while it was in the plan. Still a part of it, so that a marker behind the plan waits for it.
+    moved: PrefixMap<Before>,
+    /// What became dirty since the plan was made.
     pending: PrefixMap<Before>,
     log: VecDeque<Logged>,
     /// Position of the first message of the log.
@@ -70,7 +73,7 @@ impl Cohort {
     }
 
     pub(super) fn is_dirty(&self, table: &AdjRibOut) -> bool {
-        !self.plan.is_empty() || !self.pending.is_empty() || (self.has_nothing && !table.is_empty())
+        !self.plan.is_empty() || !self.moved.is_empty() || !self.pending.is_empty() || (self.has_nothing && !table.is_empty())
     }
 
     /// Nothing dirty and nothing in the log: all members have the table.
@@ -80,7 +83,7 @@ impl Cohort {
 
     /// Whether the members at the tail have the table except for exactly this.
     pub(super) fn differs_by(&self, dirty: &PrefixMap<Before>) -> bool {
-        !self.has_nothing && self.plan.is_empty() && self.pending == *dirty
+        !self.has_nothing && self.plan.is_empty() && self.moved.is_empty() && self.pending == *dirty
     }
 
     /// The wanted route of a prefix changed. The prefix is not in the log beyond any member's position.
@@ -88,10 +91,11 @@ impl Cohort {
         if self.has_nothing {
             return;
         }
-        let known = self.pending.remove(prefix).or_else(|| self.plan.remove(prefix, old));
-        let before = known.unwrap_or_else(|| Before::of(old));
+        let planned = self.plan.remove(prefix, old).or_else(|| self.moved.remove(prefix));
+        let place = if planned.is_some() { &mut self.moved } else { &mut self.pending };
+        let before = planned.or_else(|| place.remove(prefix)).unwrap_or_else(|| Before::of(old));
         if !before.is_settled_by(new) {
-            self.pending.insert(prefix, before);
+            place.insert(prefix, before);
         }
     }
 
@@ -108,7 +112,7 @@ impl Cohort {
         for (prefix, before, _) in self.dirty_iter(position) {
             dirty.insert(prefix, before.clone());
         }
-        for (prefix, before) in self.pending.iter() {
+        for (prefix, before) in self.moved.iter().chain(self.pending.iter()) {
             dirty.insert(prefix, before.clone());
         }
         dirty
@@ -120,7 +124,7 @@ impl Cohort {
             isize::from(seen_by(peer, before.route()).is_some()) - isize::from(seen_by(peer, wanted).is_some())
         };
         let in_order = self.dirty_iter(position).filter(|(prefix, ..)| prefix.family() == family);
-        let pending = self.pending.family_iter(family);
+        let pending = self.moved.family_iter(family).chain(self.pending.family_iter(family));
         in_order.map(|(_, before, wanted)| weigh(before, wanted)).sum::<isize>()
             + pending.map(|(prefix, before)| weigh(before, table.get(prefix))).sum::<isize>()
     }
@@ -168,7 +172,7 @@ impl Cohort {
             write_batch(&mut writer, context, &batch, &mut path);
             batches.push((batch, start, writer.len()));
         }
-        if self.plan.is_empty() {
+        if self.plan.is_empty() && self.moved.is_empty() {
             self.completed = self.completed.max(self.plan.number);
             self.plan = Plan::default();
         }
@@ -205,6 +209,10 @@ impl Cohort {
 
     fn plan_if_needed(&mut self, table: &AdjRibOut, plans: &mut u64) {
         if !self.plan.is_empty() || !self.is_dirty(table) {
+            return;
+        }
+        if !self.moved.is_empty() {
+            self.plan = Plan::of(self.plan.number, std::mem::take(&mut self.moved), table);
             return;
         }
         *plans += 1;

@@ -412,9 +412,17 @@ impl Group {
         }
         let mut dirty = cohort.dirty_from(member.position);
         let (id, member) = (member.cohort, member.clone());
+        // What is to be withdrawn as well: it may come back before it went.
+        dirty.retain(|prefix, before| {
+            if prefix.family() == family {
+                *before = again(std::mem::replace(before, Before::Nothing));
+            }
+            true
+        });
         for (prefix, wanted) in self.table.family_iter(family) {
-            let before = dirty.remove(prefix).unwrap_or_else(|| Before::of(Some(wanted)));
-            dirty.insert(prefix, again(before));
+            if !dirty.contains(prefix) {
+                dirty.insert(prefix, Before::Again(Arc::clone(wanted)));
+            }
         }
         let own = self.add_cohort(Cohort::of_dirty(dirty));
         self.members.remove(&peer);

@@ -46,7 +46,10 @@ impl InstanceHandle {
     /// # Errors
     /// [`Gone`]
     pub async fn change(&self, changes: Vec<Change>) -> Result<(), Gone> {
-        self.commands.send(Command::Change(changes)).await.map_err(|_| Gone)
+        self.commands
+            .send(Command::Change(changes))
+            .await
+            .map_err(|_| Gone)
     }
 
     /// The state of instance and peers.
@@ -89,7 +92,10 @@ impl InstanceHandle {
 
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, Gone> {
         let (answer, answered) = oneshot::channel();
-        self.commands.send(command(answer)).await.map_err(|_| Gone)?;
+        self.commands
+            .send(command(answer))
+            .await
+            .map_err(|_| Gone)?;
         answered.await.map_err(|_| Gone)
     }
 }

@@ -9,6 +9,7 @@ mod telling;
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
+use bgp_core::capability::Capability;
 use bgp_core::peer::{ConnectionId, Shutdown};
 use bgp_core::speaker::{Input, Output, PeerId};
 use bgp_core::types::CeaseSubcode;
@@ -22,8 +23,8 @@ use tracing::{debug, info};
 use self::handle::Command;
 pub use self::handle::{Ending, Gone, InstanceHandle};
 use self::peers::transport;
-pub use self::router::router;
 use self::router::Role;
+pub use self::router::router;
 pub use self::status::{AdvertisedRoute, AvailableRoute, InstanceStatus, PeerView};
 use super::changes::Changes;
 use super::tcp::{self, Callers, Connection, Event, Listeners, Stream};
@@ -58,9 +59,15 @@ pub struct Context {
 }
 
 /// An instance without routes and peers. The future is its run loop; it ends when the instance was stopped.
-pub fn instance(identity: Identity, context: Context) -> (InstanceHandle, impl Future<Output = ()> + Send + 'static) {
+pub fn instance(
+    identity: Identity,
+    context: Context,
+) -> (InstanceHandle, impl Future<Output = ()> + Send + 'static) {
     let (commands, received) = mpsc::channel(COMMANDS);
-    (InstanceHandle::new(commands), Driver::new(identity, context).run(received))
+    (
+        InstanceHandle::new(commands),
+        Driver::new(identity, context).run(received),
+    )
 }
 
 #[derive(Debug)]
@@ -88,6 +95,8 @@ struct Driver {
 #[derive(Debug)]
 struct PeerState {
     plan: PeerPlan,
+    /// What the OPEN offers.
+    offered: Vec<Capability>,
     /// `None` while it is blocked.
     id: Option<PeerId>,
     /// A fault of ours that keeps it from working as planned (its password cannot be set).
@@ -102,7 +111,10 @@ struct OriginatedRoute {
     since: Instant,
 }
 
-#[expect(clippy::disallowed_methods, reason = "the driver owns the clock of its speaker")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the driver owns the clock of its speaker"
+)]
 fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
@@ -199,12 +211,19 @@ impl Driver {
     }
 
     fn connect(&mut self, peer: PeerId, connection: ConnectionId) {
-        let plan = self.peers.get(&peer).and_then(|name| self.names.get(name)).map(|state| &state.plan);
+        let plan = self
+            .peers
+            .get(&peer)
+            .and_then(|name| self.names.get(name))
+            .map(|state| &state.plan);
         let Some(plan) = plan else {
             // Cannot be: the speaker asks for peers it was given. It must hear of it all the same, or it waits for ever.
             return self.speaker.handle(
                 now(),
-                Input::ConnectFailed { connection, error: "the peer is not configured".to_owned() },
+                Input::ConnectFailed {
+                    connection,
+                    error: "the peer is not configured".to_owned(),
+                },
             );
         };
         let transport = transport(&self.identity, plan);
@@ -217,13 +236,19 @@ impl Driver {
     }
 
     fn send(&mut self, connection: ConnectionId, octets: Bytes) {
-        let Some(open) = self.connections.get_mut(&connection) else { return };
+        let Some(open) = self.connections.get_mut(&connection) else {
+            return;
+        };
         if !open.send(octets) {
             if let Some(open) = self.connections.remove(&connection) {
                 open.abandon();
             }
-            let error = format!("the peer does not read: more than {} octets wait for it", tcp::QUEUE_LIMIT);
-            self.speaker.handle(now(), Input::Closed { connection, error });
+            let error = format!(
+                "the peer does not read: more than {} octets wait for it",
+                tcp::QUEUE_LIMIT
+            );
+            self.speaker
+                .handle(now(), Input::Closed { connection, error });
         }
     }
 
@@ -248,7 +273,9 @@ impl Driver {
                 }
             }
             Event::Accepted(stream) => return self.accepted(stream),
-            Event::Received { connection, .. } | Event::Written { connection, .. } | Event::Closed { connection, .. }
+            Event::Received { connection, .. }
+            | Event::Written { connection, .. }
+            | Event::Closed { connection, .. }
                 if !self.connections.contains_key(&connection) =>
             {
                 return;
@@ -271,9 +298,20 @@ impl Driver {
     }
 
     fn opened(&mut self, connection: ConnectionId, stream: Stream) -> Input {
-        let Stream { socket, local, remote } = stream;
-        self.connections.insert(connection, Connection::start(connection, socket, self.events.clone()));
-        Input::Connected { connection, local, remote }
+        let Stream {
+            socket,
+            local,
+            remote,
+        } = stream;
+        self.connections.insert(
+            connection,
+            Connection::start(connection, socket, self.events.clone()),
+        );
+        Input::Connected {
+            connection,
+            local,
+            remote,
+        }
     }
 
     fn accepted(&mut self, stream: Stream) {
@@ -282,7 +320,9 @@ impl Driver {
                 let open = Connection::start(connection, stream.socket, self.events.clone());
                 self.connections.insert(connection, open);
             }
-            Err(refused) => debug!(instance = self.context.name, remote = %stream.remote, "connection refused: {refused}"),
+            Err(refused) => {
+                debug!(instance = self.context.name, remote = %stream.remote, "connection refused: {refused}")
+            }
         }
     }
 
@@ -308,17 +348,31 @@ impl Driver {
     /// Routes are only marked here: what a whole batch of changes makes due goes out packed, at the next drain.
     fn change(&mut self, change: Change) {
         match change {
-            Change::Originate(RoutePlan { origination, because }) => {
-                self.routes.insert(origination.prefix, OriginatedRoute { because, since: now() });
+            Change::Originate(RoutePlan {
+                origination,
+                because,
+            }) => {
+                self.routes.insert(
+                    origination.prefix,
+                    OriginatedRoute {
+                        because,
+                        since: now(),
+                    },
+                );
                 self.speaker.handle(now(), Input::Originate(origination));
             }
             Change::Withdraw(prefix) => {
                 self.routes.remove(&prefix);
-                self.speaker.handle(now(), Input::WithdrawOrigination(prefix));
+                self.speaker
+                    .handle(now(), Input::WithdrawOrigination(prefix));
             }
             Change::SetPeer { name, plan } => self.set_peer(name, plan),
             Change::RemovePeer { name } => {
-                self.remove_peer(&name, CeaseSubcode::PeerDeconfigured, "no object asks for this session any more");
+                self.remove_peer(
+                    &name,
+                    CeaseSubcode::PeerDeconfigured,
+                    "no object asks for this session any more",
+                );
             }
         }
     }
@@ -329,7 +383,8 @@ impl Driver {
             // A peer that keeps routes over a Cease (RFC 8538) must be told of each.
             let prefixes: Vec<Prefix> = self.routes.keys().copied().collect();
             for prefix in prefixes {
-                self.speaker.handle(now(), Input::WithdrawOrigination(prefix));
+                self.speaker
+                    .handle(now(), Input::WithdrawOrigination(prefix));
             }
             self.drain();
         }
@@ -361,8 +416,14 @@ impl Driver {
         for (_, open) in self.connections.drain() {
             self.closings.spawn(open.close());
         }
-        let _ = timeout(STOP_LIMIT, async { while self.closings.join_next().await.is_some() {} }).await;
+        let _ = timeout(STOP_LIMIT, async {
+            while self.closings.join_next().await.is_some() {}
+        })
+        .await;
         self.context.changes.announce();
         info!(instance = self.context.name, "BGP instance ended");
     }
 }
+
+#[cfg(test)]
+mod tests;

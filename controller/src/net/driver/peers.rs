@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bgp_core::capability::{Capability, GracefulRestart};
-use bgp_core::peer::{PeerConfig, Shutdown};
+use bgp_core::peer::{Local, PeerConfig, Shutdown};
 use bgp_core::rib::Policy;
 use bgp_core::speaker::{Input, PeerId, PeerSettings};
 use bgp_core::types::CeaseSubcode;
@@ -20,15 +20,29 @@ impl Driver {
         if let Some(known) = self.names.get(&name).map(|state| &state.plan) {
             let another = known.address != plan.address || known.asn != plan.asn;
             if another {
-                self.remove_peer(&name, CeaseSubcode::PeerDeconfigured, "the peer's address or AS changed");
-            } else if transport(&self.identity, known) != transport(&self.identity, &plan) || plan.blocked.is_some() {
-                self.remove_peer(&name, CeaseSubcode::OtherConfigurationChange, "Peer configuration changed");
+                self.remove_peer(
+                    &name,
+                    CeaseSubcode::PeerDeconfigured,
+                    "the peer's address or AS changed",
+                );
+            } else if transport(&self.identity, known) != transport(&self.identity, &plan)
+                || plan.blocked.is_some()
+            {
+                self.remove_peer(
+                    &name,
+                    CeaseSubcode::OtherConfigurationChange,
+                    "Peer configuration changed",
+                );
             }
         }
         let id = self.names.get(&name).and_then(|state| state.id);
         let id = match &plan.blocked {
             Some(why) => {
-                warn!(instance = self.context.name, peer = name, "no session: {why}");
+                warn!(
+                    instance = self.context.name,
+                    peer = name,
+                    "no session: {why}"
+                );
                 None
             }
             None => Some(id.unwrap_or_else(|| {
@@ -36,15 +50,34 @@ impl Driver {
                 PeerId(self.next_peer)
             })),
         };
-        let settings = self.role.apply(settings(&self.identity, &self.context.node, &plan));
+        let settings = self
+            .role
+            .apply(settings(&self.identity, &self.context.node, &plan));
         let fault = match &self.listeners {
-            Some(listeners) if id.is_some() => listeners.set_password(plan.address, plan.password.as_ref()).err(),
+            Some(listeners) if id.is_some() => listeners
+                .set_password(plan.address, plan.password.as_ref())
+                .err(),
             _ => None,
         };
         if let Some(fault) = &fault {
             warn!(instance = self.context.name, peer = name, "{fault}");
         }
-        self.names.insert(name.clone(), PeerState { plan, id, fault, logged: None });
+        let local = Local {
+            asn: self.identity.local_asn,
+            router_id: self.identity.router_id,
+        };
+        let offered = settings.session.offered_capabilities(local);
+        let logged = self.names.remove(&name).and_then(|state| state.logged);
+        self.names.insert(
+            name.clone(),
+            PeerState {
+                plan,
+                offered,
+                id,
+                fault,
+                logged,
+            },
+        );
         self.update_callers();
         if let Some(id) = id {
             self.peers.insert(id, name);
@@ -53,16 +86,25 @@ impl Driver {
     }
 
     pub(super) fn remove_peer(&mut self, name: &str, subcode: CeaseSubcode, text: &str) {
-        let Some(state) = self.names.remove(name) else { return };
+        let Some(state) = self.names.remove(name) else {
+            return;
+        };
         self.update_callers();
         if let Some(listeners) = &self.listeners {
             // Without the peer its calls are closed at once, with or without a password.
             let _ = listeners.set_password(state.plan.address, None);
         }
         if let Some(id) = state.id {
-            info!(instance = self.context.name, peer = name, "peer removed: {text}");
+            info!(
+                instance = self.context.name,
+                peer = name,
+                "peer removed: {text}"
+            );
             self.drain();
-            self.speaker.handle(now(), Input::RemovePeer(id, Shutdown::Cease(subcode, text.to_owned())));
+            self.speaker.handle(
+                now(),
+                Input::RemovePeer(id, Shutdown::Cease(subcode, text.to_owned())),
+            );
             self.drain();
             self.peers.remove(&id);
         }
@@ -82,12 +124,21 @@ impl Driver {
     /// dialled all the same, and it is tried again.
     pub(super) fn listen(&mut self) {
         self.listen_again = None;
-        let Some(port) = self.identity.listen_port else { return };
-        match Listeners::open(self.identity.bind_address, port, &self.callers.subscribe(), &self.events) {
+        let Some(port) = self.identity.listen_port else {
+            return;
+        };
+        match Listeners::open(
+            self.identity.bind_address,
+            port,
+            &self.callers.subscribe(),
+            &self.events,
+        ) {
             Ok(listeners) => {
                 info!(instance = self.context.name, addresses = ?listeners.addresses(), "listening");
                 for state in self.names.values_mut().filter(|state| state.id.is_some()) {
-                    state.fault = listeners.set_password(state.plan.address, state.plan.password.as_ref()).err();
+                    state.fault = listeners
+                        .set_password(state.plan.address, state.plan.password.as_ref())
+                        .err();
                 }
                 self.listeners = Some(listeners);
                 self.listen_error = None;
@@ -108,9 +159,9 @@ impl Driver {
 
 /// How a peer is reached. A node that is known by a loopback address connects from it, as far as loopback goes.
 pub(super) fn transport(identity: &Identity, plan: &PeerPlan) -> Transport {
-    let own = identity
-        .bind_address
-        .filter(|own| own.is_ipv4() == plan.address.is_ipv4() && own.is_loopback() == plan.address.is_loopback());
+    let own = identity.bind_address.filter(|own| {
+        own.is_ipv4() == plan.address.is_ipv4() && own.is_loopback() == plan.address.is_loopback()
+    });
     Transport {
         remote: SocketAddr::new(plan.address, plan.port),
         source: plan.local_address.or(own),
@@ -120,9 +171,14 @@ pub(super) fn transport(identity: &Identity, plan: &PeerPlan) -> Transport {
 }
 
 fn settings(identity: &Identity, node: &str, plan: &PeerPlan) -> PeerSettings {
-    let mut extra_capabilities = vec![Capability::Fqdn { host: node.to_owned(), domain: String::new() }];
+    let mut extra_capabilities = vec![Capability::Fqdn {
+        host: node.to_owned(),
+        domain: String::new(),
+    }];
     if plan.asn == Some(identity.local_asn) {
-        extra_capabilities.push(Capability::SoftwareVersion(concat!("fairway/", env!("CARGO_PKG_VERSION")).to_owned()));
+        extra_capabilities.push(Capability::SoftwareVersion(
+            concat!("fairway/", env!("CARGO_PKG_VERSION")).to_owned(),
+        ));
     }
     PeerSettings {
         session: PeerConfig {

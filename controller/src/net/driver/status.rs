@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use bgp_core::capability::Capability;
 use bgp_core::message::WireContext;
 use bgp_core::rib::Route;
 use bgp_core::speaker::{PeerId, PeerStatus};
@@ -34,6 +35,8 @@ pub struct PeerView {
     pub name: String,
     /// What is wanted of it.
     pub plan: PeerPlan,
+    /// What our OPEN offers.
+    pub offered: Vec<Capability>,
     /// What the speaker says; `None` while it is blocked.
     pub status: Option<PeerStatus>,
     /// Why the last session or attempt ended, or why none is made; `None` while all is well.
@@ -66,8 +69,12 @@ pub struct AdvertisedRoute {
 
 impl Driver {
     pub(super) fn status(&self) -> InstanceStatus {
-        let mut statuses: HashMap<PeerId, PeerStatus> =
-            self.speaker.peers().into_iter().map(|status| (status.id, status)).collect();
+        let mut statuses: HashMap<PeerId, PeerStatus> = self
+            .speaker
+            .peers()
+            .into_iter()
+            .map(|status| (status.id, status))
+            .collect();
         let peers = self
             .names
             .iter()
@@ -78,11 +85,27 @@ impl Driver {
                     .filter(|status| status.session.is_none())
                     .and_then(|status| status.last_down.as_ref())
                     .map(describe);
-                let error = state.plan.blocked.clone().or_else(|| state.fault.clone()).or(down);
-                PeerView { name: name.clone(), plan: state.plan.clone(), status, error }
+                let error = state
+                    .plan
+                    .blocked
+                    .clone()
+                    .or_else(|| state.fault.clone())
+                    .or(down);
+                PeerView {
+                    name: name.clone(),
+                    plan: state.plan.clone(),
+                    offered: state.offered.clone(),
+                    status,
+                    error,
+                }
             })
             .collect();
-        InstanceStatus { identity: self.identity, listen_error: self.listen_error.clone(), peers, now: now() }
+        InstanceStatus {
+            identity: self.identity,
+            listen_error: self.listen_error.clone(),
+            peers,
+            now: now(),
+        }
     }
 
     pub(super) fn available(&self, family: Family) -> Vec<AvailableRoute> {
@@ -90,28 +113,48 @@ impl Driver {
         self.speaker
             .loc_rib(family)
             .into_iter()
-            .map(|route| AvailableRoute { age: self.age(route.prefix, now), route })
+            .map(|route| AvailableRoute {
+                age: self.age(route.prefix, now),
+                route,
+            })
             .collect()
     }
 
     pub(super) fn advertised(&self, family: Family) -> Vec<AdvertisedRoute> {
         let now = now();
-        let sessions = self.speaker.peers().into_iter().filter_map(|status| Some((status.id, status.session?.send)));
+        let sessions = self
+            .speaker
+            .peers()
+            .into_iter()
+            .filter_map(|status| Some((status.id, status.session?.send)));
         let mut routes = vec![];
         for (id, context) in sessions {
-            let Some((name, state)) = self.peers.get(&id).and_then(|name| self.names.get_key_value(name)) else { continue };
-            routes.extend(self.speaker.advertised(id, family).into_iter().map(|route| AdvertisedRoute {
-                peer: name.clone(),
-                neighbor: state.plan.address,
-                context: context.clone(),
-                age: self.age(route.prefix, now),
-                route,
-            }));
+            let Some((name, state)) = self
+                .peers
+                .get(&id)
+                .and_then(|name| self.names.get_key_value(name))
+            else {
+                continue;
+            };
+            routes.extend(
+                self.speaker
+                    .advertised(id, family)
+                    .into_iter()
+                    .map(|route| AdvertisedRoute {
+                        peer: name.clone(),
+                        neighbor: state.plan.address,
+                        context: context.clone(),
+                        age: self.age(route.prefix, now),
+                        route,
+                    }),
+            );
         }
         routes
     }
 
     fn age(&self, prefix: Prefix, now: Instant) -> Duration {
-        self.routes.get(&prefix).map_or(Duration::ZERO, |route| now.saturating_duration_since(route.since))
+        self.routes.get(&prefix).map_or(Duration::ZERO, |route| {
+            now.saturating_duration_since(route.since)
+        })
     }
 }

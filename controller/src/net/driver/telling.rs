@@ -11,10 +11,21 @@ use crate::plan::action::Change;
 impl Driver {
     pub(super) fn tell(&mut self, peer: PeerId, event: SpeakerEvent) {
         let instance = self.context.name.as_str();
-        let Some(name) = self.peers.get(&peer) else { return };
+        let Some(name) = self.peers.get(&peer) else {
+            return;
+        };
         let Some(state) = self.names.get_mut(name) else {
-            if let SpeakerEvent::Down { reason, was_established: true } = event {
-                info!(instance, peer = name, "session ended: {}", describe(&reason));
+            if let SpeakerEvent::Down {
+                reason,
+                was_established: true,
+            } = event
+            {
+                info!(
+                    instance,
+                    peer = name,
+                    "session ended: {}",
+                    describe(&reason)
+                );
             }
             return;
         };
@@ -32,10 +43,16 @@ impl Driver {
                     "session established"
                 );
             }
-            SpeakerEvent::Down { reason: DownReason::Collision, .. } => {
+            SpeakerEvent::Down {
+                reason: DownReason::Collision,
+                ..
+            } => {
                 debug!(instance, peer = name, "one of two connections closed");
             }
-            SpeakerEvent::Down { reason, was_established } => {
+            SpeakerEvent::Down {
+                reason,
+                was_established,
+            } => {
                 let text = describe(&reason);
                 if was_established {
                     warn!(instance, peer = name, "session ended: {text}");
@@ -48,8 +65,17 @@ impl Driver {
             }
             SpeakerEvent::Fault(fault) => warn!(instance, peer = name, "faulty UPDATE: {fault:?}"),
             SpeakerEvent::State(now) => debug!(instance, peer = name, state = %now, "state"),
-            SpeakerEvent::RoutesReceived { announced, withdrawn } => {
-                debug!(instance, peer = name, announced = announced.len(), withdrawn = withdrawn.len(), "routes received");
+            SpeakerEvent::RoutesReceived {
+                announced,
+                withdrawn,
+            } => {
+                debug!(
+                    instance,
+                    peer = name,
+                    announced = announced.len(),
+                    withdrawn = withdrawn.len(),
+                    "routes received"
+                );
             }
             SpeakerEvent::EndOfRib(family) => debug!(instance, peer = name, %family, "end of RIB"),
         }
@@ -65,14 +91,22 @@ impl Driver {
                     announced += 1;
                     if announced <= LOGGED_ROUTES {
                         let prefix = route.origination.prefix;
-                        let what = if self.routes.contains_key(&prefix) { "route changed" } else { "announcing" };
+                        let what = if self.routes.contains_key(&prefix) {
+                            "route changed"
+                        } else {
+                            "announcing"
+                        };
                         info!(instance, %prefix, because = because(&route.because), "{what}");
                     }
                 }
                 Change::Withdraw(prefix) => {
                     withdrawn += 1;
                     if withdrawn <= LOGGED_ROUTES {
-                        let because = self.routes.get(prefix).map(|route| because(&route.because)).unwrap_or_default();
+                        let because = self
+                            .routes
+                            .get(prefix)
+                            .map(|route| because(&route.because))
+                            .unwrap_or_default();
                         info!(instance, %prefix, because, "withdrawing");
                     }
                 }
@@ -80,7 +114,10 @@ impl Driver {
             }
         }
         if announced > LOGGED_ROUTES || withdrawn > LOGGED_ROUTES {
-            info!(instance, announced, withdrawn, "route changes of this plan in all");
+            info!(
+                instance,
+                announced, withdrawn, "route changes of this plan in all"
+            );
         }
     }
 }
@@ -88,7 +125,11 @@ impl Driver {
 fn because(objects: &[ObjectName]) -> String {
     match objects {
         [] => "pod CIDR".to_owned(),
-        objects => objects.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+        objects => objects
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(", "),
     }
 }
 

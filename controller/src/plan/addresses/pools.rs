@@ -6,10 +6,8 @@ use std::net::IpAddr;
 use ipam::{Allocator, Pool, PoolKey, PoolRange, Range};
 
 use super::{Owner, report};
-use crate::cluster::{self, Block, PoolFaults, Requirement, Selector, Service};
+use crate::cluster::{self, Block, PoolFaults, Selector, Service};
 
-const SERVICE_NAMESPACE: &str = "io.kubernetes.service.namespace";
-const SERVICE_NAME: &str = "io.kubernetes.service.name";
 const POOL_CONFLICT: &str = "cilium.io/PoolConflict";
 
 /// What is remembered of pools from plan to plan.
@@ -273,23 +271,8 @@ impl<'a> Pools<'a> {
 
 impl PoolView<'_> {
     pub(super) fn selects(&self, service: &Service) -> bool {
-        self.selector.is_none_or(|selector| selects(selector, service))
+        self.selector.is_none_or(|selector| service.is_selected_by(selector))
     }
-}
-
-/// Whether a selector matches a Service: its labels, and the two pseudo labels in place of labels of the same key.
-fn selects(selector: &Selector, service: &Service) -> bool {
-    let label = |key: &str| match key {
-        SERVICE_NAMESPACE => Some(&service.meta.name.namespace),
-        SERVICE_NAME => Some(&service.meta.name.name),
-        _ => service.meta.labels.get(key),
-    };
-    selector.requirements.iter().all(|requirement| match requirement {
-        Requirement::In(key, values) => label(key).is_some_and(|value| values.contains(value)),
-        Requirement::NotIn(key, values) => label(key).is_none_or(|value| !values.contains(value)),
-        Requirement::Exists(key) => label(key).is_some(),
-        Requirement::DoesNotExist(key) => label(key).is_none(),
-    })
 }
 
 fn in_force(pool: &cluster::Pool) -> InForce<'_> {

@@ -279,11 +279,11 @@ async fn files_that_cannot_be_read_stay_as_they_were() {
 #[tokio::test]
 async fn an_unreadable_file_or_directory_stays_as_it_was() {
     let fixture = Fixture::new(&[("a.yaml", &service("a")), ("sub/b.yaml", &service("b"))]).await;
-    fs::set_permissions(fixture.path("a.yaml"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(fixture.path("a.yaml"), fs::Permissions::from_mode(0o000)).unwrap();
     if fs::read(fixture.path("a.yaml")).is_ok() {
         return eprintln!("skipped: this user may read everything");
     }
-    fs::set_permissions(fixture.path("sub"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(fixture.path("sub"), fs::Permissions::from_mode(0o000)).unwrap();
     let snapshot = fixture.until(|snapshot| snapshot.problems.len() == 2).await;
     assert_eq!(services(&snapshot), ["a", "b"]);
     fs::set_permissions(fixture.path("a.yaml"), fs::Permissions::from_mode(0o644)).unwrap();

@@ -114,3 +114,97 @@ fn peer(address: IpAddr) -> PeerPlan {
         export: Arc::new(Policy::reject_all()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use bgp_core::Prefix;
+    use bgp_core::rib::Origination;
+
+    use super::*;
+    use crate::cli::demo::eventually;
+    use crate::cli::demo::network::free_port;
+    use crate::plan::RoutePlan;
+
+    /// What `fairway run` makes of the manifests for one node.
+    async fn node(address: Ipv4Addr, router: SocketAddr) -> InstanceHandle {
+        let identity = Identity {
+            local_asn: Asn(CLUSTER_ASN),
+            router_id: RouterId::new(address).unwrap(),
+            listen_port: None,
+            bind_address: Some(address.into()),
+        };
+        let context = Context {
+            name: "64512".to_owned(),
+            node: "node".to_owned(),
+            seed: 2,
+            changes: Changes::default(),
+        };
+        let (handle, driver) = driver::instance(identity, context);
+        tokio::spawn(driver);
+        let peer = PeerPlan {
+            port: router.port(),
+            asn: Some(Asn(ROUTER_ASN)),
+            export: Arc::new(Policy::accept_all()),
+            connect_retry: Duration::from_secs(1),
+            ..peer(router.ip())
+        };
+        let route = Origination {
+            prefix: Prefix::host(Ipv4Addr::new(192, 168, 10, 224).into()),
+            attributes: Arc::default(),
+            next_hop: None,
+        };
+        let changes = vec![
+            Change::SetPeer {
+                name: "router".to_owned(),
+                plan: peer,
+            },
+            Change::Originate(RoutePlan {
+                origination: route,
+                because: vec![],
+            }),
+        ];
+        handle.change(changes).await.unwrap();
+        handle
+    }
+
+    async fn wait_for(router: &Builtin, hops: &[&str]) {
+        let seen = eventually(Duration::from_secs(20), "the ways", || async {
+            let ways = router.ways().await?;
+            let seen: Vec<String> = ways
+                .values()
+                .flatten()
+                .map(|way| format!("{} {}", way.next_hop, way.as_path))
+                .collect();
+            if seen == hops {
+                Ok(())
+            } else {
+                Err(format!("{seen:?}"))
+            }
+        });
+        seen.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn it_holds_equal_ways_side_by_side_and_forgets_those_of_a_node_that_goes() {
+        let address =
+            SocketAddr::from((Ipv4Addr::LOCALHOST, free_port(Ipv4Addr::LOCALHOST).unwrap()));
+        let nodes = [Ipv4Addr::new(127, 0, 0, 21), Ipv4Addr::new(127, 0, 0, 23)];
+        let callers = [("a", nodes[0].into()), ("b", nodes[1].into())];
+        let directory = tempfile::tempdir().unwrap();
+        let setting = Setting {
+            address,
+            nodes: &callers,
+            directory: directory.path(),
+        };
+        let router = Builtin::start(setting).await.unwrap();
+        let first = node(nodes[0], address).await;
+        wait_for(&router, &["127.0.0.21 64512"]).await;
+        let _second = node(nodes[1], address).await;
+        wait_for(&router, &["127.0.0.21 64512", "127.0.0.23 64512"]).await;
+        first.stop(Ending::ProcessStops).await;
+        wait_for(&router, &["127.0.0.23 64512"]).await;
+        router.shut_down().await;
+    }
+}
