@@ -5,17 +5,19 @@ use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::time::sleep;
 
 use crate::args::DemoRouter;
 use crate::cli::client::Client;
 
-use super::Failure;
 use super::place::{HOME_ROUTER, Place};
 use super::process::{Process, words};
 use super::router::Router;
+use super::{Failure, LOOK_AGAIN, eventually};
 
 /// AS of the cluster, as the manifests have it.
 pub(super) const CLUSTER_ASN: u32 = 64512;
@@ -203,28 +205,54 @@ impl Network {
         let Some(node) = self.nodes.get_mut(index) else {
             return Ok(());
         };
-        let Some(mut process) = node.process.take() else {
+        let Some(process) = node.process.take() else {
             return Ok(());
         };
+        let name = node.name;
         process
             .kill()
             .await
-            .map_err(|error| Failure::Wrong(format!("{} could not be killed: {error}", node.name)))
+            .map_err(|error| Failure::Wrong(format!("{name} could not be killed: {error}")))
+    }
+
+    /// Looks until there is something to see, as [`eventually`], and no longer than all processes run.
+    pub(super) async fn eventually<T, F>(
+        &self,
+        limit: Duration,
+        what: &str,
+        look: impl FnMut() -> F,
+    ) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, String>>,
+    {
+        let casualty = async {
+            loop {
+                match self.casualty() {
+                    Some(casualty) => return casualty,
+                    None => sleep(LOOK_AGAIN).await,
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            seen = eventually(limit, what, look) => seen,
+            casualty = casualty => Err(Failure::Wrong(format!("{what} did not come: {casualty}"))),
+        }
     }
 
     /// The first process that ended although nobody asked it to, and its last words.
-    pub(super) fn casualty(&mut self) -> Option<String> {
-        let nodes = self.nodes.iter_mut();
-        let ended = nodes
-            .filter_map(|node| {
-                Some(format!(
-                    "{}: {}",
-                    node.name,
-                    node.process.as_mut()?.ended()?
-                ))
-            })
-            .next();
-        ended.or_else(|| self.router.ended().map(|how| format!("router: {how}")))
+    fn casualty(&self) -> Option<String> {
+        let nodes = self.nodes.iter();
+        let mut ended = nodes.filter_map(|node| {
+            Some(format!(
+                "{}: {}",
+                node.name,
+                node.process.as_ref()?.ended()?
+            ))
+        });
+        ended
+            .next()
+            .or_else(|| self.router.ended().map(|how| format!("router: {how}")))
     }
 
     /// Asks every process to end, and waits for it.

@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -21,7 +22,8 @@ const TAIL: usize = 8;
 /// A running process. Dropping it kills it.
 #[derive(Debug)]
 pub(super) struct Process {
-    child: Child,
+    child: Mutex<Child>,
+    id: Option<u32>,
     log: PathBuf,
 }
 
@@ -37,6 +39,7 @@ impl Process {
             let mut command = guarded(program);
             command
                 .args(arguments)
+                .env("RUST_BACKTRACE", "0")
                 .stdin(Stdio::null())
                 .stdout(out.try_clone()?)
                 .stderr(out);
@@ -47,39 +50,48 @@ impl Process {
             Failure::Unreachable(format!("cannot start {}: {error}", program.display()))
         })?;
         Ok(Self {
-            child,
+            id: child.id(),
+            child: Mutex::new(child),
             log: log.to_path_buf(),
         })
     }
 
-    /// Its id, while it runs.
+    /// Its id.
     pub(super) fn id(&self) -> Option<u32> {
-        self.child.id()
+        self.id
     }
 
     /// How it ended, if it did.
-    pub(super) fn ended(&mut self) -> Option<String> {
-        match self.child.try_wait() {
+    pub(super) fn ended(&self) -> Option<String> {
+        // Whoever held the lock did nothing that could leave it half done.
+        let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
+        match child.try_wait() {
             Ok(Some(status)) => Some(format!("it ended with {status}: {}", last_line(&self.log))),
             _ => None,
         }
     }
 
     /// Ends it at once and without a warning (SIGKILL), as a crash would; returns when it is gone.
-    pub(super) async fn kill(&mut self) -> io::Result<()> {
-        self.child.kill().await
+    pub(super) async fn kill(self) -> io::Result<()> {
+        self.into_child().kill().await
     }
 
     /// Asks it to end (SIGTERM) and waits; one that does not is killed.
-    pub(super) async fn end(mut self) {
-        let id = self
-            .child
+    pub(super) async fn end(self) {
+        let mut child = self.into_child();
+        let id = child
             .id()
             .and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
         // Where the id is gone, so is the process.
         if id.is_some_and(|id| kill_process(id, Signal::TERM).is_ok()) {
-            let _ = timeout(END_LIMIT, self.child.wait()).await;
+            let _ = timeout(END_LIMIT, child.wait()).await;
         }
+    }
+
+    fn into_child(self) -> Child {
+        self.child
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -118,7 +130,10 @@ pub(super) fn tail(log: &Path) -> Vec<String> {
         .unwrap_or_default();
     let lines: Vec<&str> = text
         .lines()
-        .filter(|line| !line.trim().is_empty())
+        // What Rust adds after a panic says nothing about it.
+        .filter(|line| {
+            !line.trim().is_empty() && !line.starts_with("note: run with `RUST_BACKTRACE")
+        })
         .collect();
     lines[lines.len().saturating_sub(TAIL)..]
         .iter()
@@ -135,6 +150,7 @@ fn last_line(log: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::demo::eventually;
 
     #[tokio::test]
     async fn a_process_ends_when_asked_and_when_killed() {
@@ -144,9 +160,9 @@ mod tests {
         let asked = Process::start(&sleep, &["60".into()], &log).unwrap();
         assert!(asked.id().is_some());
         asked.end().await;
-        let mut killed = Process::start(&sleep, &["60".into()], &log).unwrap();
+        let killed = Process::start(&sleep, &["60".into()], &log).unwrap();
+        assert_eq!(killed.ended(), None);
         killed.kill().await.unwrap();
-        assert!(killed.ended().is_some());
     }
 
     #[tokio::test]
@@ -154,14 +170,17 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let log = directory.path().join("log");
         let shell = find("sh", &[]).unwrap();
-        let mut process = Process::start(
+        let process = Process::start(
             &shell,
             &["-c".into(), "echo one; echo two >&2; exit 3".into()],
             &log,
         )
         .unwrap();
-        process.child.wait().await.unwrap();
-        let said = process.ended().unwrap();
+        let said = eventually(END_LIMIT, "its end", || async {
+            process.ended().ok_or(String::new())
+        })
+        .await
+        .unwrap();
         assert!(said.contains('3') && said.ends_with("two"), "{said}");
         assert_eq!(tail(&log), ["one", "two"]);
     }

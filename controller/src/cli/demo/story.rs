@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 
+use super::Failure;
 use super::narrator::Narrator;
 use super::network::{CLUSTER_ASN, Network, ROUTER_ASN, SECOND_SERVICE};
 use super::place::Place;
 use super::view::{self, Way, Ways};
-use super::{Failure, eventually};
 
 /// The Service that everything turns around.
 const GATEWAY: (&str, &str) = ("networking", "main-gateway");
@@ -63,16 +63,6 @@ fn now() -> Instant {
 
 /// Starts the nodes and tells what happens.
 pub(super) async fn tell(network: &mut Network, narrator: &mut Narrator) -> Result<(), Ended> {
-    match chapters(network, narrator).await {
-        Err(Ended::Failed(failure)) => Err(Ended::Failed(match network.casualty() {
-            Some(casualty) => Failure::Wrong(format!("{failure} ({casualty})")),
-            None => failure,
-        })),
-        ended => ended,
-    }
-}
-
-async fn chapters(network: &mut Network, narrator: &mut Narrator) -> Result<(), Ended> {
     let mut measured = Measured::default();
     narrator.title(
         "Fairway: LoadBalancer addresses for bare metal, and the routes that lead to them",
@@ -126,7 +116,7 @@ async fn allocation(
     narrator
         .chapter("A Service of type LoadBalancer gets an address")
         .await?;
-    let seen = eventually(START_LIMIT, "an address for the gateway", || async {
+    let seen = network.eventually(START_LIMIT, "an address for the gateway", || async {
         let mut services = None;
         // Every node allocates for itself, and all of them must come to the same answer.
         for node in &network.nodes {
@@ -173,7 +163,7 @@ async fn sessions(
         .chapter("Three nodes, three BGP sessions with the router")
         .await?;
     let count = network.nodes.len();
-    let seen = eventually(START_LIMIT, "three sessions", || async {
+    let seen = network.eventually(START_LIMIT, "three sessions", || async {
         let peers = view::peers(network).await?;
         view::all_established(&peers, count)?;
         // The tables are exchanged right after; counts of a half-sent table would puzzle.
@@ -334,7 +324,7 @@ async fn return_of_the_node(
     let alive: Vec<usize> = (0..network.nodes.len())
         .filter(|&index| index != DIES)
         .collect();
-    let second = eventually(LIMIT, "an address for the second Service", || async {
+    let second = network.eventually(LIMIT, "an address for the second Service", || async {
         let mut address = None;
         for node in alive.iter().filter_map(|&index| network.nodes.get(index)) {
             let own = view::address(&node.ask("/v1/services").await?, PHOTOS.0, PHOTOS.1)?;
@@ -367,7 +357,7 @@ async fn return_of_the_node(
     ];
     let (ways, took) = routed(network, "three ways to both Services", &wanted, started).await?;
     measured.node_back = took;
-    let services = eventually(LIMIT, "the returned node's own view", || async {
+    let services = network.eventually(LIMIT, "the returned node's own view", || async {
         let services = network
             .nodes
             .get(DIES)
@@ -400,23 +390,22 @@ async fn summary(
     // Seen before it is said: the other nodes' sessions are as old as they were when they were first seen.
     let peers = view::peers(network).await.map_err(Failure::Wrong)?;
     let age = sessions_since.elapsed().as_nanos();
-    for node in network
+    let survivors: Vec<&str> = network
         .nodes
         .iter()
         .enumerate()
         .filter(|(index, _)| *index != DIES)
-        .map(|(_, node)| node)
-    {
+        .map(|(_, node)| node.name)
+        .collect();
+    for &name in &survivors {
         let uptime = peers
-            .get(node.name)
+            .get(name)
             .and_then(|peers| peers.first())
             .map_or(0, |peer| peer.uptime_nanoseconds);
         if u128::from(uptime) < age {
-            return Err(Failure::Wrong(format!(
-                "the session of {} went down in between",
-                node.name
-            ))
-            .into());
+            return Err(
+                Failure::Wrong(format!("the session of {name} went down in between")).into(),
+            );
         }
     }
     narrator.say(&[
@@ -426,9 +415,8 @@ async fn summary(
         format!("pod lost, route gone        {:>8}    pod back, route back   {:>8}", ms(measured.pod_lost), ms(measured.pod_back)),
         format!("node killed, routes gone    {:>8}    node back, routes back {:>8}", ms(measured.node_lost), ms(measured.node_back)),
         format!(
-            "The sessions of {} and {} never went down, and {GATEWAY_ADDRESS} stayed the gateway's all the time.",
-            name(network, 0),
-            name(network, LOSES_POD)
+            "The sessions of {} never went down, and {GATEWAY_ADDRESS} stayed the gateway's all the time.",
+            survivors.join(" and ")
         ),
     ])
 }
@@ -451,20 +439,21 @@ async fn routed(
             (IpNet::from(*address), hops)
         })
         .collect();
-    eventually(LIMIT, what, || async {
-        let ways = network.router.ways().await?;
-        let seen: Vec<(IpNet, BTreeSet<IpAddr>)> = ways
-            .iter()
-            .map(|(prefix, ways)| (*prefix, ways.iter().map(|way| way.next_hop).collect()))
-            .collect();
-        let as_expected =
-            seen.len() == expected.len() && expected.iter().all(|entry| seen.contains(entry));
-        if !as_expected || !ways.values().all(|ways| equal(ways)) {
-            return Err(format!("the router has {seen:?}"));
-        }
-        Ok((ways, since.elapsed()))
-    })
-    .await
+    network
+        .eventually(LIMIT, what, || async {
+            let ways = network.router.ways().await?;
+            let seen: Vec<(IpNet, BTreeSet<IpAddr>)> = ways
+                .iter()
+                .map(|(prefix, ways)| (*prefix, ways.iter().map(|way| way.next_hop).collect()))
+                .collect();
+            let as_expected =
+                seen.len() == expected.len() && expected.iter().all(|entry| seen.contains(entry));
+            if !as_expected || !ways.values().all(|ways| equal(ways)) {
+                return Err(format!("the router has {seen:?}"));
+            }
+            Ok((ways, since.elapsed()))
+        })
+        .await
 }
 
 /// Whether a router may use the ways side by side.

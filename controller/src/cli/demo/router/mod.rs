@@ -64,7 +64,7 @@ impl Router {
             DemoRouter::Gobgp => Kind::Gobgp(gobgp::Gobgp::start(setting)?),
             DemoRouter::Frr => Kind::Frr(frr::Frr::start(setting)?),
         };
-        let mut router = Self { address, kind };
+        let router = Self { address, kind };
         let listening = eventually(START_LIMIT, "the router's listening socket", || async {
             TcpStream::connect(address)
                 .await
@@ -129,8 +129,8 @@ impl Router {
     }
 
     /// How its process ended, if it did.
-    pub(super) fn ended(&mut self) -> Option<String> {
-        match &mut self.kind {
+    pub(super) fn ended(&self) -> Option<String> {
+        match &self.kind {
             Kind::Builtin(_) => None,
             Kind::Gobgp(gobgp) => gobgp.process.ended(),
             Kind::Frr(frr) => frr.process.ended(),
