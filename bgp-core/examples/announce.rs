@@ -22,9 +22,15 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Err("usage: announce ROUTER:PORT PEER-AS OUR-AS OUR-ID PREFIX".into());
     };
     let router: SocketAddr = router.parse()?;
-    let router_id = RouterId::new(router_id.parse()?).ok_or("the identifier must not be 0.0.0.0")?;
+    let router_id =
+        RouterId::new(router_id.parse()?).ok_or("the identifier must not be 0.0.0.0")?;
     let asn = Asn(asn.parse()?);
-    let mut speaker = Speaker::new(SpeakerConfig { asn, router_id, seed: 1, transit: false });
+    let mut speaker = Speaker::new(SpeakerConfig {
+        asn,
+        router_id,
+        seed: 1,
+        transit: false,
+    });
     let origination = Origination {
         prefix: Prefix::new(prefix.parse()?),
         attributes: Arc::new(Attributes::default()),
@@ -51,14 +57,31 @@ fn run(speaker: &mut Speaker, router: SocketAddr) -> Result<(), Box<dyn Error>> 
                     Ok(connected) => {
                         let (local, remote) = (connected.local_addr()?, connected.peer_addr()?);
                         stream = Some((connection, connected));
-                        Some(Input::Connected { connection, local, remote })
+                        Some(Input::Connected {
+                            connection,
+                            local,
+                            remote,
+                        })
                     }
-                    Err(error) => Some(Input::ConnectFailed { connection, error: error.to_string() }),
+                    Err(error) => Some(Input::ConnectFailed {
+                        connection,
+                        error: error.to_string(),
+                    }),
                 },
-                Output::Send { connection, octets } => stream.as_mut().map(|(_, stream)| match stream.write_all(&octets) {
-                    Ok(()) => Input::Written { connection, octets: octets.len() },
-                    Err(error) => Input::Closed { connection, error: error.to_string() },
-                }),
+                Output::Send { connection, octets } => {
+                    stream
+                        .as_mut()
+                        .map(|(_, stream)| match stream.write_all(&octets) {
+                            Ok(()) => Input::Written {
+                                connection,
+                                octets: octets.len(),
+                            },
+                            Err(error) => Input::Closed {
+                                connection,
+                                error: error.to_string(),
+                            },
+                        })
+                }
                 Output::Close { .. } => {
                     stream = None;
                     None
@@ -72,14 +95,21 @@ fn run(speaker: &mut Speaker, router: SocketAddr) -> Result<(), Box<dyn Error>> 
                 speaker.handle(now(), input);
             }
         }
-        let due = speaker.next_deadline().unwrap_or_else(|| now() + Duration::from_secs(60));
-        let wait = due.saturating_duration_since(now()).max(Duration::from_millis(1));
+        let due = speaker
+            .next_deadline()
+            .unwrap_or_else(|| now() + Duration::from_secs(60));
+        let wait = due
+            .saturating_duration_since(now())
+            .max(Duration::from_millis(1));
         let input = wait_for_input(&mut stream, wait)?;
         speaker.handle(now(), input);
     }
 }
 
-fn wait_for_input(stream: &mut Option<(ConnectionId, TcpStream)>, wait: Duration) -> Result<Input, Box<dyn Error>> {
+fn wait_for_input(
+    stream: &mut Option<(ConnectionId, TcpStream)>,
+    wait: Duration,
+) -> Result<Input, Box<dyn Error>> {
     let Some((connection, socket)) = stream else {
         std::thread::park_timeout(wait);
         return Ok(Input::Tick);
@@ -91,16 +121,24 @@ fn wait_for_input(stream: &mut Option<(ConnectionId, TcpStream)>, wait: Duration
         Ok(0) => "closed by peer".to_owned(),
         Ok(length) => {
             chunk.truncate(length);
-            return Ok(Input::Received { connection, octets: Bytes::from(chunk) });
+            return Ok(Input::Received {
+                connection,
+                octets: Bytes::from(chunk),
+            });
         }
-        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => return Ok(Input::Tick),
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+            return Ok(Input::Tick);
+        }
         Err(error) => error.to_string(),
     };
     *stream = None;
     Ok(Input::Closed { connection, error })
 }
 
-#[expect(clippy::disallowed_methods, reason = "the example is the shell, which owns the clock")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the example is the shell, which owns the clock"
+)]
 fn now() -> Instant {
     Instant::now()
 }

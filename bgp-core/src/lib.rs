@@ -16,6 +16,8 @@
 //! | [`rib`] | routes: Adj-RIB-In, Loc-RIB, Adj-RIB-Out, policy, decision |
 //! | [`speaker`] | peers and routes together |
 
+#![forbid(unsafe_code)]
+
 pub mod attribute;
 pub mod capability;
 pub mod codec;

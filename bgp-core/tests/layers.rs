@@ -42,7 +42,10 @@ fn every_room_names_only_the_rooms_below_it() {
     for (file, text) in sources() {
         let Some(room) = room_of(&file) else { continue };
         let Some((_, allowed)) = ROOMS.iter().find(|(name, _)| *name == room) else {
-            wrong.push(format!("{}: room `{room}` is not in the table", file.display()));
+            wrong.push(format!(
+                "{}: room `{room}` is not in the table",
+                file.display()
+            ));
             continue;
         };
         for named in rooms_named_in(&text) {
@@ -71,7 +74,10 @@ fn no_source_reaches_for_the_outside_world() {
 fn the_crate_depends_on_nothing_with_a_socket_a_clock_or_a_logger() {
     let direct = section(&read(&root().join("Cargo.toml")), "dependencies");
     for name in &direct {
-        assert!(DEPENDENCIES.contains(&name.as_str()), "`{name}` is not among {DEPENDENCIES:?}");
+        assert!(
+            DEPENDENCIES.contains(&name.as_str()),
+            "`{name}` is not among {DEPENDENCIES:?}"
+        );
     }
     // The lock file is the workspace's; a crate that was unpacked alone has none.
     let Ok(lock) = fs::read_to_string(root().join("../Cargo.lock")) else {
@@ -81,12 +87,18 @@ fn the_crate_depends_on_nothing_with_a_socket_a_clock_or_a_logger() {
     let mut reached = BTreeSet::new();
     let mut open: Vec<String> = direct.into_iter().collect();
     while let Some(name) = open.pop() {
-        assert!(!FOREIGN.contains(&name.as_str()), "`{name}` is reached through the dependencies");
+        assert!(
+            !FOREIGN.contains(&name.as_str()),
+            "`{name}` is reached through the dependencies"
+        );
         if reached.insert(name.clone()) {
             open.extend(graph.get(&name).cloned().unwrap_or_default());
         }
     }
-    assert!(DEPENDENCIES.iter().all(|name| graph.contains_key(*name)), "the lock file was read");
+    assert!(
+        DEPENDENCIES.iter().all(|name| graph.contains_key(*name)),
+        "the lock file was read"
+    );
 }
 
 #[test]
@@ -153,7 +165,8 @@ fn room_of(file: &Path) -> Option<String> {
 }
 
 fn code_of(text: &str) -> impl Iterator<Item = &str> {
-    text.lines().filter(|line| !line.trim_start().starts_with("//"))
+    text.lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
 }
 
 /// The text above the tests at its bottom; files of these names are nothing else.
@@ -165,7 +178,9 @@ fn without_tests<'a>(file: &Path, text: &'a str) -> &'a str {
     }
     let is_end = |at: &usize| {
         let after = &text[*at..];
-        let module = after.lines().find(|line| !line.starts_with("#[") && !line.starts_with(' ') && *line != ")]");
+        let module = after
+            .lines()
+            .find(|line| !line.starts_with("#[") && !line.starts_with(' ') && *line != ")]");
         module.is_some_and(|line| line.contains("mod ") && line.ends_with('{'))
     };
     let mut marks = text.match_indices("#[cfg(test)]").map(|(at, _)| at);
@@ -200,7 +215,10 @@ fn group_members(group: &str) -> Vec<String> {
         }
     }
     members.push(member);
-    members.iter().filter_map(|member| word(member.trim())).collect()
+    members
+        .iter()
+        .filter_map(|member| word(member.trim()))
+        .collect()
 }
 
 /// A room's name: lower case, so that `crate::Type` is none.
@@ -214,9 +232,15 @@ fn word(text: &str) -> Option<String> {
 fn section(manifest: &str, name: &str) -> BTreeSet<String> {
     let header = format!("[{name}]");
     let lines = manifest.lines().map(str::trim);
-    let body = lines.skip_while(|line| *line != header).skip(1).take_while(|line| !line.starts_with('['));
+    let body = lines
+        .skip_while(|line| *line != header)
+        .skip(1)
+        .take_while(|line| !line.starts_with('['));
     let names = body.filter_map(|line| line.split(['.', '=', ' ']).next());
-    names.filter(|name| !name.is_empty() && !name.starts_with('#')).map(str::to_owned).collect()
+    names
+        .filter(|name| !name.is_empty() && !name.starts_with('#'))
+        .map(str::to_owned)
+        .collect()
 }
 
 /// The dependency graph of a lock file by name.
@@ -229,7 +253,10 @@ fn locked(lock: &str) -> BTreeMap<String, Vec<String>> {
             graph.entry(package.clone()).or_default();
         } else if let Some(dependency) = line.strip_prefix('"') {
             let name = dependency.split([' ', '"']).next().unwrap_or_default();
-            graph.entry(package.clone()).or_default().push(name.to_owned());
+            graph
+                .entry(package.clone())
+                .or_default()
+                .push(name.to_owned());
         }
     }
     graph

@@ -61,7 +61,10 @@ fn established_pair(settle: impl Fn(&mut PeerSettings)) -> Network {
 
 fn received(network: &Network, node: usize) -> Vec<String> {
     let routes = network.nodes[node].speaker.received(PEER, V4);
-    routes.iter().map(|route| route.prefix.to_string()).collect()
+    routes
+        .iter()
+        .map(|route| route.prefix.to_string())
+        .collect()
 }
 
 fn is_cease(reason: &DownReason, subcode: CeaseSubcode) -> bool {
@@ -96,9 +99,14 @@ fn routes_originated_before_the_peers_are_sent_first_and_then_end_of_rib() {
     let routes: Vec<&Event> = events
         .filter(|event| matches!(event, Event::RoutesReceived { .. } | Event::EndOfRib(_)))
         .collect();
-    let end = routes.iter().position(|event| **event == Event::EndOfRib(V4));
+    let end = routes
+        .iter()
+        .position(|event| **event == Event::EndOfRib(V4));
     let first = routes.iter().position(|event| matches!(event, Event::RoutesReceived { announced, .. } if announced.contains(&prefix("192.168.10.224/32"))));
-    assert!(first.expect("announced") < end.expect("ended"), "{routes:?}");
+    assert!(
+        first.expect("announced") < end.expect("ended"),
+        "{routes:?}"
+    );
 }
 
 #[test]
@@ -135,9 +143,16 @@ fn a_killed_speaker_comes_back_and_its_routes_with_it() {
     network.run(Duration::from_secs(20));
     network.kill(RIGHT);
     network.run(SECOND);
-    assert_eq!(network.ended(LEFT, PEER), [DownReason::ConnectionLost("closed by peer".into())]);
+    assert_eq!(
+        network.ended(LEFT, PEER),
+        [DownReason::ConnectionLost("closed by peer".into())]
+    );
     network.revive(RIGHT);
-    network.run_until(Duration::from_secs(5), "the session is back", both_established);
+    network.run_until(
+        Duration::from_secs(5),
+        "the session is back",
+        both_established,
+    );
     network.run(SECOND);
     assert_eq!(received(&network, RIGHT), ["10.0.0.1/32"]);
 }
@@ -169,7 +184,11 @@ fn a_cable_that_is_pulled_ends_the_session_after_the_hold_time() {
         );
     }
     // The cable is back for new connections.
-    network.run_until(Duration::from_secs(30), "the session is back", both_established);
+    network.run_until(
+        Duration::from_secs(30),
+        "the session is back",
+        both_established,
+    );
 }
 
 #[test]
@@ -181,7 +200,10 @@ fn the_lower_hold_time_counts_on_both_sides() {
     network.set_peer(RIGHT, PEER, open_settings(21, LEFT_AS));
     network.run(SECOND);
     for node in [LEFT, RIGHT] {
-        let session = network.nodes[node].speaker.peers()[0].session.clone().expect("a session");
+        let session = network.nodes[node].speaker.peers()[0]
+            .session
+            .clone()
+            .expect("a session");
         assert_eq!(session.hold_time, hold(3));
         assert_eq!(session.keepalive, SECOND);
     }
@@ -213,7 +235,10 @@ fn a_peer_that_is_removed_is_told_why() {
     network.input(LEFT, Input::RemovePeer(PEER, shutdown));
     network.run(SECOND);
     let ended = network.ended(RIGHT, PEER);
-    assert!(is_cease(&ended[0], CeaseSubcode::PeerDeconfigured), "{ended:?}");
+    assert!(
+        is_cease(&ended[0], CeaseSubcode::PeerDeconfigured),
+        "{ended:?}"
+    );
     assert_eq!(network.open_links(), 0);
     assert!(network.nodes[LEFT].speaker.peers().is_empty());
 }
@@ -227,7 +252,9 @@ fn a_stopped_speaker_says_its_text_and_takes_no_connection_until_it_is_started_a
     network.run(SECOND);
     assert_eq!(network.state(LEFT, PEER), StateName::Idle);
     let ended = network.ended(RIGHT, PEER);
-    let DownReason::Received(notification) = &ended[0] else { panic!("{ended:?}") };
+    let DownReason::Received(notification) = &ended[0] else {
+        panic!("{ended:?}")
+    };
     assert_eq!(notification.communication().as_deref(), Some(text));
     network.run(Duration::from_secs(600));
     assert_eq!(network.state(LEFT, PEER), StateName::Idle);
@@ -241,14 +268,20 @@ fn a_silent_stop_sends_no_notification() {
     let mut network = established_pair(|_| {});
     network.input(LEFT, Input::Stop(Shutdown::Silent));
     network.run(SECOND);
-    assert_eq!(network.ended(RIGHT, PEER), [DownReason::ConnectionLost("closed by peer".into())]);
+    assert_eq!(
+        network.ended(RIGHT, PEER),
+        [DownReason::ConnectionLost("closed by peer".into())]
+    );
 }
 
 #[test]
 fn what_one_peer_teaches_goes_to_others_only_in_transit() {
     for transit in [false, true] {
         let mut network = Network::new(1, Duration::from_millis(1));
-        let middle = SpeakerConfig { transit, ..speaker_config(Asn(64510), 9, 1) };
+        let middle = SpeakerConfig {
+            transit,
+            ..speaker_config(Asn(64510), 9, 1)
+        };
         network.add(21, speaker_config(LEFT_AS, 21, 1));
         network.add(1, speaker_config(RIGHT_AS, 1, 2));
         let center = network.add(9, middle);
@@ -279,8 +312,14 @@ fn a_change_of_timers_makes_a_new_session_at_once() {
     network.set_peer(LEFT, PEER, changed);
     network.run_until(SECOND, "the session is back", both_established);
     let ended = network.ended(RIGHT, PEER);
-    assert!(is_cease(&ended[0], CeaseSubcode::OtherConfigurationChange), "{ended:?}");
-    let session = network.nodes[RIGHT].speaker.peers()[0].session.clone().expect("a session");
+    assert!(
+        is_cease(&ended[0], CeaseSubcode::OtherConfigurationChange),
+        "{ended:?}"
+    );
+    let session = network.nodes[RIGHT].speaker.peers()[0]
+        .session
+        .clone()
+        .expect("a session");
     assert_eq!(session.hold_time, hold(30));
 }
 
@@ -304,14 +343,26 @@ fn another_import_policy_judges_what_was_received() {
     network.input(RIGHT, Input::Originate(origination("10.0.0.1/32")));
     network.run(SECOND);
     let counts = |network: &Network| network.nodes[LEFT].speaker.peers()[0].counts[0].1;
-    assert_eq!((counts(&network).received, counts(&network).accepted), (1, 1));
+    assert_eq!(
+        (counts(&network).received, counts(&network).accepted),
+        (1, 1)
+    );
     let mut changed = open_settings(1, RIGHT_AS);
     changed.import = std::sync::Arc::new(Policy::reject_all());
     network.set_peer(LEFT, PEER, changed);
-    assert_eq!((counts(&network).received, counts(&network).accepted), (1, 0));
+    assert_eq!(
+        (counts(&network).received, counts(&network).accepted),
+        (1, 0)
+    );
     assert!(network.nodes[LEFT].speaker.loc_rib(V4).is_empty());
     network.set_peer(LEFT, PEER, open_settings(1, RIGHT_AS));
-    assert_eq!(network.nodes[LEFT].speaker.candidates(prefix("10.0.0.1/32")).len(), 1);
+    assert_eq!(
+        network.nodes[LEFT]
+            .speaker
+            .candidates(prefix("10.0.0.1/32"))
+            .len(),
+        1
+    );
 }
 
 #[test]
@@ -338,11 +389,17 @@ fn a_wrong_as_is_refused_and_not_hammered() {
         probe.wait_for_call(Duration::from_secs(120));
         let connection = probe.answer_call();
         probe.say(connection, &Message::Open(open_of(Asn(64999), 1)));
-        assert_eq!(probe.heard_reason(connection), Some(Reason::Open(OpenSubcode::BadPeerAs)));
+        assert_eq!(
+            probe.heard_reason(connection),
+            Some(Reason::Open(OpenSubcode::BadPeerAs))
+        );
         assert!(probe.closed.contains(&connection));
         refused += 1;
     }
-    assert!((6..20).contains(&refused), "{refused} attempts in ten minutes");
+    assert!(
+        (6..20).contains(&refused),
+        "{refused} attempts in ten minutes"
+    );
 }
 
 #[test]
@@ -365,7 +422,11 @@ fn a_peer_that_closes_after_our_open_is_not_hammered() {
         assert!(matches!(probe.heard(connection)[..], [Message::Open(_)]));
         probe.hang_up(connection);
     }
-    assert!((8..20).contains(&probe.calls_in_all), "{}", probe.calls_in_all);
+    assert!(
+        (8..20).contains(&probe.calls_in_all),
+        "{}",
+        probe.calls_in_all
+    );
 }
 
 #[test]
@@ -385,7 +446,10 @@ fn a_call_that_nobody_answers_is_given_up_reported_and_made_anew() {
     let first = probe.calls[0];
     probe.pass(Duration::from_secs(10));
     assert!(probe.closed.contains(&first));
-    assert_eq!(probe.last_down(), Some(DownReason::ConnectFailed("no answer".into())));
+    assert_eq!(
+        probe.last_down(),
+        Some(DownReason::ConnectFailed("no answer".into()))
+    );
     assert_eq!(probe.calls.len(), 1);
     let session = probe.establish();
     assert_eq!(probe.session(), Some(session));
@@ -398,7 +462,10 @@ fn ipv4_endpoints_in_ipv6_form_are_ipv4_endpoints() {
         let address = format!("[::ffff:192.168.10.{last}]:{port}");
         address.parse().expect("an address")
     };
-    probe.speaker.accept(probe.now, mapped(21, 179), mapped(1, 40_000)).expect("known");
+    probe
+        .speaker
+        .accept(probe.now, mapped(21, 179), mapped(1, 40_000))
+        .expect("known");
     let connection = ConnectionId(2);
     probe.finish(connection);
     let session = probe.speaker.peers()[0].session.clone().expect("a session");
@@ -425,11 +492,21 @@ fn why_a_route_is_sent_or_not_can_be_asked() {
 fn a_peer_that_knows_no_capabilities_gets_an_open_without_any() {
     let mut probe = Probe::new();
     let connection = probe.answer_call();
-    assert!(matches!(&probe.heard(connection)[..], [Message::Open(open)] if !open.capabilities.is_empty()));
+    assert!(
+        matches!(&probe.heard(connection)[..], [Message::Open(open)] if !open.capabilities.is_empty())
+    );
     let reason = Reason::Open(OpenSubcode::UnsupportedOptionalParameter);
-    probe.say(connection, &Message::Notification(Notification { reason, data: Bytes::new() }));
+    probe.say(
+        connection,
+        &Message::Notification(Notification {
+            reason,
+            data: Bytes::new(),
+        }),
+    );
     let connection = probe.answer_call();
-    assert!(matches!(&probe.heard(connection)[..], [Message::Open(open)] if open.capabilities.is_empty()));
+    assert!(
+        matches!(&probe.heard(connection)[..], [Message::Open(open)] if open.capabilities.is_empty())
+    );
 }
 
 #[test]
@@ -437,7 +514,10 @@ fn a_notification_is_never_answered() {
     let mut probe = Probe::new();
     let connection = probe.establish();
     probe.heard(connection);
-    let received = Notification { reason: Reason::Cease(CeaseSubcode::AdministrativeReset), data: Bytes::new() };
+    let received = Notification {
+        reason: Reason::Cease(CeaseSubcode::AdministrativeReset),
+        data: Bytes::new(),
+    };
     probe.say(connection, &Message::Notification(received.clone()));
     assert!(probe.heard(connection).is_empty());
     assert!(probe.closed.contains(&connection));
@@ -449,18 +529,27 @@ fn messages_out_of_turn_end_the_connection_with_the_code_of_the_state() {
     let mut probe = Probe::new();
     let connection = probe.answer_call();
     probe.say(connection, &Message::Keepalive);
-    assert_eq!(probe.heard_reason(connection), Some(Reason::Fsm(FsmSubcode::OpenSent)));
+    assert_eq!(
+        probe.heard_reason(connection),
+        Some(Reason::Fsm(FsmSubcode::OpenSent))
+    );
 
     let mut probe = Probe::new();
     let connection = probe.answer_call();
     probe.say(connection, &Message::Open(peer_open()));
     probe.say(connection, &Message::Update(Update::empty()));
-    assert_eq!(probe.heard_reason(connection), Some(Reason::Fsm(FsmSubcode::OpenConfirm)));
+    assert_eq!(
+        probe.heard_reason(connection),
+        Some(Reason::Fsm(FsmSubcode::OpenConfirm))
+    );
 
     let mut probe = Probe::new();
     let connection = probe.establish();
     probe.say(connection, &Message::Open(peer_open()));
-    assert_eq!(probe.heard_reason(connection), Some(Reason::Fsm(FsmSubcode::Established)));
+    assert_eq!(
+        probe.heard_reason(connection),
+        Some(Reason::Fsm(FsmSubcode::Established))
+    );
 }
 
 #[test]
@@ -468,10 +557,17 @@ fn garbage_on_a_second_connection_leaves_the_session_alone() {
     let mut probe = Probe::new();
     let session = probe.establish();
     probe.say(session, &announcement(&["10.0.0.0/8"], &[64513]));
-    for garbage in [&[0_u8; 19][..], &[0xFF; 300], b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"] {
+    for garbage in [
+        &[0_u8; 19][..],
+        &[0xFF; 300],
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+    ] {
         let second = probe.call().expect("a place is free");
         probe.say_octets(second, Bytes::copy_from_slice(garbage));
-        assert!(matches!(probe.heard_reason(second), Some(Reason::Header(_))));
+        assert!(matches!(
+            probe.heard_reason(second),
+            Some(Reason::Header(_))
+        ));
         assert!(probe.closed.contains(&second));
         assert_eq!(probe.session(), Some(session));
     }
@@ -504,7 +600,11 @@ fn a_silent_second_connection_does_not_hinder_the_first() {
 
 #[test]
 fn a_restarted_peer_with_graceful_restart_replaces_its_session() {
-    let restart = GracefulRestart { restart_time: 120, families: vec![(V4, true)], ..GracefulRestart::default() };
+    let restart = GracefulRestart {
+        restart_time: 120,
+        families: vec![(V4, true)],
+        ..GracefulRestart::default()
+    };
     let mut ours = open_settings(1, RIGHT_AS);
     ours.session.graceful_restart = Some(restart.clone());
     let mut probe = Probe::with(ours);
@@ -523,6 +623,57 @@ fn a_restarted_peer_with_graceful_restart_replaces_its_session() {
 }
 
 #[test]
+fn that_we_restarted_is_said_until_the_first_session_stands() {
+    let restart = GracefulRestart {
+        restarting: true,
+        restart_time: 120,
+        ..GracefulRestart::default()
+    };
+    let mut ours = open_settings(1, RIGHT_AS);
+    ours.session.graceful_restart = Some(restart);
+    let mut probe = Probe::with(ours);
+    for restarting in [true, false] {
+        let connection = probe.answer_call();
+        let heard = probe.heard(connection);
+        let Message::Open(open) = &heard[0] else {
+            panic!("{heard:?}")
+        };
+        let said = open.capabilities.iter().any(|capability| {
+            matches!(capability, Capability::GracefulRestart(restart) if restart.restarting)
+        });
+        assert_eq!(said, restarting);
+        probe.finish(connection);
+        probe.hang_up(connection);
+        probe.wait_for_call(SECOND);
+    }
+}
+
+#[test]
+fn a_farewell_takes_our_routes_along_where_a_plain_cease_would_not() {
+    for (notification, said) in [
+        (false, CeaseSubcode::PeerDeconfigured),
+        (true, CeaseSubcode::HardReset),
+    ] {
+        let restart = GracefulRestart {
+            notification,
+            restart_time: 120,
+            ..GracefulRestart::default()
+        };
+        let mut ours = open_settings(1, RIGHT_AS);
+        ours.session.graceful_restart = Some(restart.clone());
+        let mut probe = Probe::with(ours);
+        let session = probe.answer_call();
+        let mut open = peer_open();
+        open.capabilities.push(Capability::GracefulRestart(restart));
+        probe.say(session, &Message::Open(open));
+        probe.say(session, &Message::Keepalive);
+        let shutdown = Shutdown::Cease(CeaseSubcode::PeerDeconfigured, String::new());
+        probe.input(Input::RemovePeer(PEER, shutdown));
+        assert_eq!(probe.heard_reason(session), Some(Reason::Cease(said)));
+    }
+}
+
+#[test]
 fn both_orders_of_crossed_opens_keep_the_same_connection() {
     // The speaker is 192.168.10.21; the peer's identifier is lower or higher.
     for (peer_id, ours_wins) in [(1, true), (99, false)] {
@@ -531,10 +682,18 @@ fn both_orders_of_crossed_opens_keep_the_same_connection() {
             let ours = probe.answer_call();
             let theirs = probe.call().expect("a place is free");
             let open = Message::Open(open_of(RIGHT_AS, peer_id));
-            let (first, second) = if ours_first { (ours, theirs) } else { (theirs, ours) };
+            let (first, second) = if ours_first {
+                (ours, theirs)
+            } else {
+                (theirs, ours)
+            };
             probe.say(first, &open);
             probe.say(second, &open);
-            let (winner, loser) = if ours_wins { (ours, theirs) } else { (theirs, ours) };
+            let (winner, loser) = if ours_wins {
+                (ours, theirs)
+            } else {
+                (theirs, ours)
+            };
             let collision = Reason::Cease(CeaseSubcode::ConnectionCollision);
             assert_eq!(probe.heard_reason(loser), Some(collision));
             probe.say(winner, &Message::Keepalive);
@@ -547,7 +706,11 @@ fn both_orders_of_crossed_opens_keep_the_same_connection() {
 fn a_call_of_ours_is_dropped_when_the_peers_own_becomes_the_session() {
     for answered in [false, true] {
         let mut probe = Probe::new();
-        let ours = if answered { probe.answer_call() } else { probe.calls[0] };
+        let ours = if answered {
+            probe.answer_call()
+        } else {
+            probe.calls[0]
+        };
         let theirs = probe.call().expect("a place is free");
         probe.finish(theirs);
         assert!(probe.closed.contains(&ours));
@@ -567,7 +730,10 @@ fn the_loser_of_a_collision_hears_no_keepalive() {
     probe.say(ours, &Message::Open(peer_open()));
     probe.say(theirs, &Message::Open(peer_open()));
     let heard = probe.heard(theirs);
-    assert!(matches!(heard[..], [Message::Open(_), Message::Notification(_)]), "{heard:?}");
+    assert!(
+        matches!(heard[..], [Message::Open(_), Message::Notification(_)]),
+        "{heard:?}"
+    );
 }
 
 #[test]
@@ -581,22 +747,33 @@ fn a_route_refresh_brings_everything_again_between_its_marks() {
     let heard = probe.heard(session);
     assert_eq!(heard.first(), Some(&refresh(RefreshKind::Begin)));
     assert_eq!(heard.last(), Some(&refresh(RefreshKind::End)));
-    let Message::Update(update) = &heard[1] else { panic!("{heard:?}") };
-    assert_eq!(update.announced.iter().next().map(|nlri| nlri.prefix), Some(prefix("10.0.0.1/32")));
+    let Message::Update(update) = &heard[1] else {
+        panic!("{heard:?}")
+    };
+    assert_eq!(
+        update.announced.iter().next().map(|nlri| nlri.prefix),
+        Some(prefix("10.0.0.1/32"))
+    );
 }
 
 #[test]
 fn what_a_refresh_does_not_bring_again_is_gone() {
     let mut probe = Probe::new();
     let session = probe.establish();
-    probe.say(session, &announcement(&["10.0.0.0/24", "10.0.1.0/24"], &[64513]));
+    probe.say(
+        session,
+        &announcement(&["10.0.0.0/24", "10.0.1.0/24"], &[64513]),
+    );
     let refresh = |kind| Message::RouteRefresh(RouteRefresh { family: V4, kind });
     probe.say(session, &refresh(RefreshKind::Begin));
     probe.say(session, &announcement(&["10.0.1.0/24"], &[64513]));
     assert_eq!(probe.speaker.received(PEER, V4).len(), 2);
     probe.say(session, &refresh(RefreshKind::End));
     let left = probe.speaker.received(PEER, V4);
-    assert_eq!(left.iter().map(|route| route.prefix).collect::<Vec<_>>(), [prefix("10.0.1.0/24")]);
+    assert_eq!(
+        left.iter().map(|route| route.prefix).collect::<Vec<_>>(),
+        [prefix("10.0.1.0/24")]
+    );
 }
 
 #[test]
@@ -605,7 +782,10 @@ fn too_many_routes_end_the_session_for_a_while() {
     ours.max_prefixes = Some(2);
     let mut probe = Probe::with(ours);
     let session = probe.establish();
-    probe.say(session, &announcement(&["10.0.0.0/24", "10.0.1.0/24"], &[64513]));
+    probe.say(
+        session,
+        &announcement(&["10.0.0.0/24", "10.0.1.0/24"], &[64513]),
+    );
     assert_eq!(probe.session(), Some(session));
     probe.say(session, &announcement(&["10.0.2.0/24"], &[64513]));
     assert_eq!(
@@ -623,7 +803,10 @@ fn withdrawals_and_announcements_are_counted_and_told() {
     let mut probe = Probe::new();
     let session = probe.establish();
     probe.events.clear();
-    probe.say(session, &announcement(&["10.0.0.0/24", "10.0.1.0/24"], &[64513]));
+    probe.say(
+        session,
+        &announcement(&["10.0.0.0/24", "10.0.1.0/24"], &[64513]),
+    );
     probe.say(session, &withdrawal(&["10.0.0.0/24", "10.9.9.0/24"]));
     let changes: Vec<Event> = probe.events.drain(..).collect();
     assert_eq!(
@@ -633,7 +816,10 @@ fn withdrawals_and_announcements_are_counted_and_told() {
                 announced: vec![prefix("10.0.0.0/24"), prefix("10.0.1.0/24")],
                 withdrawn: vec![],
             },
-            Event::RoutesReceived { announced: vec![], withdrawn: vec![prefix("10.0.0.0/24")] },
+            Event::RoutesReceived {
+                announced: vec![],
+                withdrawn: vec![prefix("10.0.0.0/24")]
+            },
         ]
     );
     assert_eq!(probe.speaker.peers()[0].counts[0].1.received, 1);
@@ -656,7 +842,12 @@ fn a_path_that_does_not_start_with_the_neighbour_withdraws_the_route() {
     probe.say(session, &announcement(&["10.0.0.0/24"], &[64513]));
     probe.say(session, &announcement(&["10.0.0.0/24"], &[65000]));
     assert!(probe.speaker.received(PEER, V4).is_empty());
-    assert!(probe.events.iter().any(|event| matches!(event, Event::Fault(_))));
+    assert!(
+        probe
+            .events
+            .iter()
+            .any(|event| matches!(event, Event::Fault(_)))
+    );
     assert_eq!(probe.session(), Some(session));
 
     let mut tolerant = PeerConfig::new(address(1), RIGHT_AS);
@@ -674,10 +865,15 @@ fn our_own_route_goes_out_whatever_a_peer_says_about_the_prefix() {
     let session = probe.answer_call();
     probe.say(session, &Message::Open(open_of(LEFT_AS, 1)));
     probe.say(session, &Message::Keepalive);
-    let Message::Update(mut update) = announcement(&["10.0.0.1/32"], &[]) else { unreachable!() };
+    let Message::Update(mut update) = announcement(&["10.0.0.1/32"], &[]) else {
+        unreachable!()
+    };
     update.attributes.as_mut().expect("attributes").local_pref = Some(500);
     let octets = Message::Update(update)
-        .encode(&bgp_core::message::WireContext { external: false, ..peer_context() })
+        .encode(&bgp_core::message::WireContext {
+            external: false,
+            ..peer_context()
+        })
         .expect("it fits");
     probe.say_octets(session, octets);
     assert_eq!(probe.speaker.candidates(prefix("10.0.0.1/32")).len(), 2);
@@ -698,12 +894,19 @@ fn a_peer_that_never_reads_costs_a_bounded_amount_and_is_given_up() {
     let most = Speaker::SEND_WINDOW + 65_535 + CONTROL;
     for _ in 0..47 {
         probe.pass_alive(session, Duration::from_secs(10));
-        assert!(probe.outstanding[&session] <= most, "{}", probe.outstanding[&session]);
+        assert!(
+            probe.outstanding[&session] <= most,
+            "{}",
+            probe.outstanding[&session]
+        );
         assert_eq!(probe.session(), Some(session));
     }
     probe.pass_alive(session, Duration::from_secs(20));
     assert_eq!(probe.session(), None);
-    assert_eq!(probe.heard_reason(session), Some(Reason::SendHoldTimerExpired));
+    assert_eq!(
+        probe.heard_reason(session),
+        Some(Reason::SendHoldTimerExpired)
+    );
 }
 
 #[test]
@@ -717,7 +920,10 @@ fn keepalives_go_out_while_updates_wait_and_never_pile_up() {
     // The one of OpenConfirm has not been read either.
     assert!(heard.is_empty(), "{heard:?}");
     let octets = probe.outstanding[&session];
-    probe.input(Input::Written { connection: session, octets });
+    probe.input(Input::Written {
+        connection: session,
+        octets,
+    });
     probe.pass_alive(session, Duration::from_secs(60));
     assert_eq!(probe.heard(session), [Message::Keepalive]);
 }
@@ -730,7 +936,11 @@ fn octets_in_pieces_mean_the_same() {
     let mut probe = Probe::new();
     let connection = probe.answer_call();
     let mut octets = vec![];
-    for message in [Message::Open(peer_open()), Message::Keepalive, announcement(&["10.0.0.0/24"], &[64513])] {
+    for message in [
+        Message::Open(peer_open()),
+        Message::Keepalive,
+        announcement(&["10.0.0.0/24"], &[64513]),
+    ] {
         octets.extend_from_slice(&message.encode(&peer_context()).expect("it fits"));
     }
     for octet in octets {
@@ -760,8 +970,14 @@ fn inputs_about_connections_that_are_gone_are_ignored() {
     probe.hang_up(session);
     probe.say(session, &Message::Keepalive);
     probe.hang_up(session);
-    probe.input(Input::Written { connection: session, octets: 1 << 40 });
-    probe.input(Input::ConnectFailed { connection: ConnectionId(999), error: String::new() });
+    probe.input(Input::Written {
+        connection: session,
+        octets: 1 << 40,
+    });
+    probe.input(Input::ConnectFailed {
+        connection: ConnectionId(999),
+        error: String::new(),
+    });
     assert_eq!(probe.session(), None);
 }
 
@@ -856,7 +1072,8 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 fn take(probe: &mut Probe, known: &mut Vec<ConnectionId>, step: Step) {
-    let pick = |known: &[ConnectionId], which: usize| known.get(which % known.len().max(1)).copied();
+    let pick =
+        |known: &[ConnectionId], which: usize| known.get(which % known.len().max(1)).copied();
     match step {
         Step::Answer if !probe.calls.is_empty() => known.push(probe.answer_call()),
         Step::Refuse if !probe.calls.is_empty() => probe.refuse_call(),
@@ -915,7 +1132,11 @@ fn message(what: u8) -> Message {
         7 => withdrawal(&["10.0.0.0/24"]),
         8 => Message::Open(open_of(Asn(64999), 1)),
         9 => refresh(RefreshKind::Request),
-        10 => refresh(if what & 64 == 0 { RefreshKind::Begin } else { RefreshKind::End }),
+        10 => refresh(if what & 64 == 0 {
+            RefreshKind::Begin
+        } else {
+            RefreshKind::End
+        }),
         _ => Message::Notification(Notification {
             reason: Reason::Cease(CeaseSubcode::AdministrativeReset),
             data: Bytes::new(),

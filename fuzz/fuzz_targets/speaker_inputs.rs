@@ -13,7 +13,9 @@ use bgp_core::peer::{ConnectionId, Shutdown};
 use bgp_core::rib::Origination;
 use bgp_core::speaker::{PeerId, PeerSettings};
 use bgp_core::types::CeaseSubcode;
-use bgp_core::{Asn, HoldTime, Input, Output, PeerConfig, Policy, Prefix, RouterId, Speaker, SpeakerConfig};
+use bgp_core::{
+    Asn, HoldTime, Input, Output, PeerConfig, Policy, Prefix, RouterId, Speaker, SpeakerConfig,
+};
 
 fuzz_support::target!(|octets: &[u8]| {
     let mut world = World::new();
@@ -37,7 +39,12 @@ struct World {
 impl World {
     #[expect(clippy::disallowed_methods, reason = "any instant serves as a start")]
     fn new() -> Self {
-        let config = SpeakerConfig { asn: Asn(64512), router_id: router_id(21), seed: 1, transit: true };
+        let config = SpeakerConfig {
+            asn: Asn(64512),
+            router_id: router_id(21),
+            seed: 1,
+            transit: true,
+        };
         let mut world = Self {
             now: Instant::now(),
             speaker: Speaker::new(config),
@@ -51,12 +58,30 @@ impl World {
     fn step(&mut self, input: &mut Unstructured<'_>) -> Result<()> {
         let step: u8 = input.arbitrary()?;
         let index = input.arbitrary::<u8>()? as usize % self.connections.len().max(1);
-        let connection = self.connections.get(index).copied().unwrap_or(ConnectionId(0));
+        let connection = self
+            .connections
+            .get(index)
+            .copied()
+            .unwrap_or(ConnectionId(0));
         match step % 12 {
-            0 => self.input(Input::Connected { connection, local: endpoint(21), remote: endpoint(1) }),
-            1 => self.connections.extend(self.speaker.accept(self.now, endpoint(21), endpoint(1)).ok()),
-            2 => self.input(Input::Closed { connection, error: String::new() }),
-            3 => self.input(Input::ConnectFailed { connection, error: String::new() }),
+            0 => self.input(Input::Connected {
+                connection,
+                local: endpoint(21),
+                remote: endpoint(1),
+            }),
+            1 => self.connections.extend(
+                self.speaker
+                    .accept(self.now, endpoint(21), endpoint(1))
+                    .ok(),
+            ),
+            2 => self.input(Input::Closed {
+                connection,
+                error: String::new(),
+            }),
+            3 => self.input(Input::ConnectFailed {
+                connection,
+                error: String::new(),
+            }),
             4 => self.say(connection, Message::Open(open(input.arbitrary()?))),
             5 => self.say(connection, Message::Keepalive),
             6 => {
@@ -84,12 +109,17 @@ impl World {
                 let prefix = Prefix::host(endpoint(input.arbitrary()?).ip());
                 let attributes = Arc::new(Attributes::default());
                 self.input(match step & 128 {
-                    0 => Input::Originate(Origination { prefix, attributes, next_hop: None }),
+                    0 => Input::Originate(Origination {
+                        prefix,
+                        attributes,
+                        next_hop: None,
+                    }),
                     _ => Input::WithdrawOrigination(prefix),
                 });
             }
             _ => {
-                let shutdown = Shutdown::Cease(CeaseSubcode::AdministrativeShutdown, "fuzz".to_owned());
+                let shutdown =
+                    Shutdown::Cease(CeaseSubcode::AdministrativeShutdown, "fuzz".to_owned());
                 self.input(match step & 64 {
                     0 => Input::SetPeer(PEER, settings(input.arbitrary()?, step & 128 != 0)),
                     _ => Input::RemovePeer(PEER, shutdown),
@@ -135,7 +165,12 @@ fn settings(hold_time: u8, passive: bool) -> PeerSettings {
     session.passive = passive;
     session.hold_time = HoldTime::new(hold_time.into()).unwrap_or(HoldTime::ZERO);
     let all = Arc::new(Policy::accept_all());
-    PeerSettings { session, export: Arc::clone(&all), import: all, max_prefixes: Some(100) }
+    PeerSettings {
+        session,
+        export: Arc::clone(&all),
+        import: all,
+        max_prefixes: Some(100),
+    }
 }
 
 fn open(hold_time: u8) -> Open {

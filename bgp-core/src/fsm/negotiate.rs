@@ -59,6 +59,8 @@ pub struct Negotiated {
     pub enhanced_route_refresh: bool,
     /// Whether both know graceful restart (RFC 4724).
     pub graceful_restart: bool,
+    /// Whether a NOTIFICATION, too, makes the peer keep our routes, unless it is a Hard Reset (RFC 8538).
+    pub graceful_notification: bool,
 }
 
 /// The largest message where nothing else was agreed (RFC 4271 section 4.1).
@@ -165,8 +167,11 @@ impl Offer {
             route_refresh: both(&Capability::RouteRefresh),
             enhanced_route_refresh: both(&Capability::RouteRefresh)
                 && both(&Capability::EnhancedRouteRefresh),
-            graceful_restart: has_graceful_restart(&ours)
-                && has_graceful_restart(&theirs.capabilities),
+            graceful_restart: graceful_restart(&ours).is_some()
+                && graceful_restart(&theirs.capabilities).is_some(),
+            graceful_notification: [&ours, &theirs.capabilities].iter().all(|capabilities| {
+                graceful_restart(capabilities).is_some_and(|restart| restart.notification)
+            }),
             local_capabilities: ours,
             remote_capabilities: theirs.capabilities.clone(),
         })
@@ -208,10 +213,14 @@ fn has_four_octet_as(capabilities: &[Capability]) -> bool {
         .any(|capability| matches!(capability, Capability::FourOctetAs(_)))
 }
 
-fn has_graceful_restart(capabilities: &[Capability]) -> bool {
-    capabilities
-        .iter()
-        .any(|capability| matches!(capability, Capability::GracefulRestart(_)))
+/// The last one counts where there are several (RFC 4724 section 3).
+fn graceful_restart(capabilities: &[Capability]) -> Option<&GracefulRestart> {
+    let all = capabilities.iter().rev();
+    all.filter_map(|capability| match capability {
+        Capability::GracefulRestart(restart) => Some(restart),
+        _ => None,
+    })
+    .next()
 }
 
 /// The families of which one side said that it receives, and the other that it sends, several paths (RFC 7911 section 4).

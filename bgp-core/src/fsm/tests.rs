@@ -117,9 +117,7 @@ fn inputs() -> Vec<Input> {
             kind: RefreshKind::Request,
         })),
         Input::Malformed(error(Reason::Header(HeaderSubcode::NotSynchronized))),
-        Input::Malformed(error(Reason::Update(
-            UpdateSubcode::MalformedAttributeList,
-        ))),
+        Input::Malformed(error(Reason::Update(UpdateSubcode::MalformedAttributeList))),
         Input::Expired(Timer::ConnectRetry),
         Input::Expired(Timer::Hold),
         Input::Expired(Timer::Keepalive),

@@ -208,9 +208,7 @@ impl Established {
                 context.restart_keepalive(&self.negotiated);
                 State::Established(self)
             }
-            Input::Expired(Timer::SendHold) => {
-                context.notify(Reason::SendHoldTimerExpired)
-            }
+            Input::Expired(Timer::SendHold) => context.notify(Reason::SendHoldTimerExpired),
             Input::Received(Message::Open(_)) | Input::Expired(Timer::ConnectRetry) => {
                 context.notify(Reason::Fsm(FsmSubcode::Established))
             }

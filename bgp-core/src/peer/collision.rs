@@ -125,10 +125,7 @@ mod tests {
 
     #[test]
     fn between_equal_identifiers_the_larger_as_decides() {
-        assert_eq!(
-            kept(speaker(1, 64513), speaker(1, 64512)),
-            Initiator::Local
-        );
+        assert_eq!(kept(speaker(1, 64513), speaker(1, 64512)), Initiator::Local);
         assert_eq!(
             kept(speaker(1, 64512), speaker(1, 64513)),
             Initiator::Remote

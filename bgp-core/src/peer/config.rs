@@ -22,7 +22,8 @@ pub struct PeerConfig {
     pub connect_retry: Duration,
     /// The families we offer.
     pub families: Vec<Family>,
-    /// Graceful restart as offered; `None` leaves the capability out.
+    /// Graceful restart as offered; `None` leaves the capability out. `restarting` is said until the first session stands:
+    /// after that, nothing was restarted.
     pub graceful_restart: Option<GracefulRestart>,
     /// Offer messages of 65,535 octets (RFC 8654).
     pub extended_message: bool,
@@ -56,13 +57,8 @@ impl PeerConfig {
 }
 
 impl PeerConfig {
-    /// The capabilities of our OPEN, in order, for status before there is a session.
-    pub fn offered_capabilities(&self, local: Local) -> Vec<Capability> {
-        self.offer(local, true).open().capabilities
-    }
-
-    /// What the OPEN says; `capabilities` is off while the peer is believed to know none.
-    pub(super) fn offer(&self, local: Local, capabilities: bool) -> Offer {
+    /// What the OPEN says.
+    pub(super) fn offer(&self, local: Local) -> Offer {
         Offer {
             local_asn: local.asn,
             router_id: local.router_id,
@@ -73,13 +69,13 @@ impl PeerConfig {
             graceful_restart: self.graceful_restart.clone(),
             extended_message: self.extended_message,
             extra_capabilities: self.extra_capabilities.clone(),
-            capabilities: self.capabilities && capabilities,
+            capabilities: self.capabilities,
         }
     }
 
     /// Whether a session made with `self` cannot go on with `other`.
     pub(super) fn needs_new_session(&self, other: &Self, local: Local) -> bool {
-        self.address != other.address || self.offer(local, true) != other.offer(local, true)
+        self.address != other.address || self.offer(local) != other.offer(local)
     }
 }
 

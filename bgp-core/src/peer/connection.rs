@@ -166,8 +166,7 @@ impl Connection {
 
     fn apply_negotiated(&mut self) {
         if let Some(negotiated) = self.fsm.negotiated() {
-            self.framer
-                .set_max_message(negotiated.receive.max_message);
+            self.framer.set_max_message(negotiated.receive.max_message);
             self.receive = negotiated.receive.clone();
             self.send = negotiated.send.clone();
         }

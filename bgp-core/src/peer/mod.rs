@@ -51,6 +51,8 @@ pub struct Peer {
     running: bool,
     /// Off after the peer said that it knows no capabilities (RFC 5492 section 3).
     capabilities: bool,
+    /// A session has stood since the peer was made.
+    has_stood: bool,
     /// When to call next; `None` while a call is out, a session stands, or there is nothing to call for.
     next_call: Option<Instant>,
     /// Until when connections are refused, after the peer had sent too many routes.
@@ -74,6 +76,7 @@ impl Peer {
             backoff: Backoff::default(),
             running: false,
             capabilities: true,
+            has_stood: false,
             next_call: None,
             closed_until: None,
             connections: Vec::with_capacity(Self::MOST_CONNECTIONS),
@@ -188,7 +191,11 @@ impl Peer {
     }
 
     fn new_fsm(&mut self) -> Fsm {
-        let offer = self.config.offer(self.local, self.capabilities);
+        let mut offer = self.config.offer(self.local);
+        offer.capabilities &= self.capabilities;
+        if let Some(restart) = &mut offer.graceful_restart {
+            restart.restarting &= !self.has_stood;
+        }
         // Of an attempt to reach a host that is down the system repeats the first packet more and more rarely; a new
         // attempt begins with a new packet, so that a host that came back is found soon.
         let attempt = self.config.connect_retry.min(LONGEST_ATTEMPT);
@@ -224,10 +231,23 @@ impl Turn<'_> {
         self.peer.running = false;
         self.peer.next_call = None;
         match shutdown {
-            Shutdown::Cease(subcode, text) => {
-                self.end_all(Some(&Notification::cease(*subcode, text)));
-            }
+            Shutdown::Cease(subcode, text) => self.cease(&Notification::cease(*subcode, text)),
             Shutdown::Silent => self.end_all(None),
+        }
+    }
+
+    /// Says farewell so that our routes go at once: where a plain Cease would make the peer keep them, as a Hard Reset
+    /// (RFC 8538 section 3.1).
+    fn cease(&mut self, cease: &Notification) {
+        let keeps_routes = |connection: &Connection| {
+            connection
+                .negotiated()
+                .is_some_and(|n| n.graceful_notification)
+        };
+        if self.peer.connections.iter().any(keeps_routes) {
+            self.end_all(Some(&cease.clone().into_hard_reset()));
+        } else {
+            self.end_all(Some(cease));
         }
     }
 
@@ -265,7 +285,9 @@ impl Turn<'_> {
 
     fn accepted(&mut self, id: ConnectionId, local: SocketAddr, remote: SocketAddr) {
         if !self.peer.takes_connection(self.now) {
-            self.peer.outputs.push_back(Output::Close { connection: id });
+            self.peer
+                .outputs
+                .push_back(Output::Close { connection: id });
             return;
         }
         let mut connection = Connection::incoming(id, self.peer.new_fsm());
@@ -402,6 +424,7 @@ impl Turn<'_> {
             let connection = peer.connections.swap_remove(index);
             self.ended(&connection, ending);
         } else if established {
+            self.peer.has_stood = true;
             self.peer.next_call = None;
             self.drop_own_call(id);
         } else if called_again {
@@ -411,8 +434,7 @@ impl Turn<'_> {
 
     /// A session stands: a call of ours beside it has lost its purpose. A call of the peer's is left to its OPEN.
     fn drop_own_call(&mut self, session: ConnectionId) {
-        let superfluous =
-            |c: &&Connection| c.id != session && c.initiator == Initiator::Local;
+        let superfluous = |c: &&Connection| c.id != session && c.initiator == Initiator::Local;
         if let Some(id) = self.peer.connections.iter().find(superfluous).map(|c| c.id) {
             self.step(id, fsm::Input::Collision);
         }

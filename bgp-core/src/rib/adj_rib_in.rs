@@ -65,7 +65,11 @@ impl AdjRibIn {
             stale: false,
         };
         let accepted = entry.accepted;
-        let change = self.routes.upsert(route.prefix, Few::One(entry), replace_or_add, || Announced::New);
+        let change = self
+            .routes
+            .upsert(route.prefix, Few::One(entry), replace_or_add, || {
+                Announced::New
+            });
         let tally = self.tally_mut(route.prefix.family());
         match change {
             Announced::New => tally.received += 1,
@@ -107,14 +111,18 @@ impl AdjRibIn {
     /// The routes of a family in prefix order, each with what the import policy said.
     pub fn routes(&self, family: Family) -> impl Iterator<Item = (Route, Verdict)> + '_ {
         self.routes.family_iter(family).flat_map(|(prefix, few)| {
-            few.as_slice().iter().map(move |entry| (entry.route(prefix), entry.verdict()))
+            few.as_slice()
+                .iter()
+                .map(move |entry| (entry.route(prefix), entry.verdict()))
         })
     }
 
     /// One route.
     pub fn route(&self, nlri: Nlri) -> Option<(Route, Verdict)> {
         let entries = self.routes.get(nlri.prefix)?.as_slice();
-        let entry = entries.iter().find(|entry| entry.path_id() == nlri.path_id)?;
+        let entry = entries
+            .iter()
+            .find(|entry| entry.path_id() == nlri.path_id)?;
         Some((entry.route(nlri.prefix), entry.verdict()))
     }
 
@@ -124,7 +132,11 @@ impl AdjRibIn {
         self.routes.retain(|prefix, few| {
             for entry in few.as_mut_slice() {
                 entry.accepted = judge(&entry.route(prefix)) == Verdict::Accept;
-                let accepted = if prefix.family() == Family::IPV4_UNICAST { &mut v4 } else { &mut v6 };
+                let accepted = if prefix.family() == Family::IPV4_UNICAST {
+                    &mut v4
+                } else {
+                    &mut v6
+                };
                 *accepted += usize::from(entry.accepted);
             }
             true
@@ -137,7 +149,10 @@ impl AdjRibIn {
     pub fn clear(&mut self) -> Vec<Nlri> {
         let routes = mem::take(self).routes;
         let nlri = |(prefix, few): (Prefix, Few<Entry>)| {
-            let entries = few.as_slice().iter().map(|entry| Nlri { prefix, path_id: entry.path_id() });
+            let entries = few.as_slice().iter().map(|entry| Nlri {
+                prefix,
+                path_id: entry.path_id(),
+            });
             entries.collect::<Vec<_>>()
         };
         routes.into_iter().flat_map(nlri).collect()
@@ -148,7 +163,9 @@ impl AdjRibIn {
     pub fn mark_stale(&mut self, family: Family) {
         self.routes.retain(|prefix, few| {
             if prefix.family() == family {
-                few.as_mut_slice().iter_mut().for_each(|entry| entry.stale = true);
+                few.as_mut_slice()
+                    .iter_mut()
+                    .for_each(|entry| entry.stale = true);
             }
             true
         });
@@ -159,7 +176,10 @@ impl AdjRibIn {
         let mut stale = vec![];
         for (prefix, few) in self.routes.family_iter(family) {
             let entries = few.as_slice().iter().filter(|entry| entry.stale);
-            stale.extend(entries.map(|entry| Nlri { prefix, path_id: entry.path_id() }));
+            stale.extend(entries.map(|entry| Nlri {
+                prefix,
+                path_id: entry.path_id(),
+            }));
         }
         for nlri in &stale {
             self.withdraw(*nlri);
@@ -183,7 +203,11 @@ impl AdjRibIn {
 
     /// A prefix is of one of the two families, so there is no third.
     fn tally_mut(&mut self, family: Family) -> &mut Tally {
-        if family == Family::IPV4_UNICAST { &mut self.v4 } else { &mut self.v6 }
+        if family == Family::IPV4_UNICAST {
+            &mut self.v4
+        } else {
+            &mut self.v6
+        }
     }
 }
 
@@ -193,7 +217,11 @@ impl Entry {
     }
 
     fn verdict(&self) -> Verdict {
-        if self.accepted { Verdict::Accept } else { Verdict::Reject }
+        if self.accepted {
+            Verdict::Accept
+        } else {
+            Verdict::Reject
+        }
     }
 
     fn route(&self, prefix: Prefix) -> Route {
@@ -202,12 +230,22 @@ impl Entry {
 }
 
 fn replace_or_add(few: &mut Few<Entry>, new: Few<Entry>) -> Announced {
-    let Few::One(new) = new else { return Announced::Same };
-    if let Some(known) = few.as_mut_slice().iter_mut().find(|entry| entry.path_id() == new.path_id()) {
+    let Few::One(new) = new else {
+        return Announced::Same;
+    };
+    if let Some(known) = few
+        .as_mut_slice()
+        .iter_mut()
+        .find(|entry| entry.path_id() == new.path_id())
+    {
         let is_same = known.path.means_the_same(&new.path) && known.accepted == new.accepted;
         let before = known.verdict();
         *known = new;
-        return if is_same { Announced::Same } else { Announced::Replaced(before) };
+        return if is_same {
+            Announced::Same
+        } else {
+            Announced::Replaced(before)
+        };
     }
     few.push(new);
     Announced::New
@@ -231,10 +269,16 @@ mod tests {
         let route = learned("10.0.0.0/24", 1);
         assert_eq!(table.announce(&route, Verdict::Reject), Announced::New);
         assert_eq!((table.received(V4), table.accepted(V4)), (1, 0));
-        assert_eq!(table.announce(&route, Verdict::Accept), Announced::Replaced(Verdict::Reject));
+        assert_eq!(
+            table.announce(&route, Verdict::Accept),
+            Announced::Replaced(Verdict::Reject)
+        );
         assert_eq!(table.announce(&route, Verdict::Accept), Announced::Same);
         assert_eq!((table.received(V4), table.accepted(V4)), (1, 1));
-        assert_eq!(table.announce(&learned("2001:db8::/64", 1), Verdict::Accept), Announced::New);
+        assert_eq!(
+            table.announce(&learned("2001:db8::/64", 1), Verdict::Accept),
+            Announced::New
+        );
         assert_eq!(table.received(Family::IPV6_UNICAST), 1);
         assert_eq!(table.withdraw(route.prefix.into()), Some(Verdict::Accept));
         assert_eq!(table.withdraw(route.prefix.into()), None);
@@ -250,7 +294,10 @@ mod tests {
             assert_eq!(table.announce(&route, Verdict::Accept), Announced::New);
         }
         assert_eq!(table.received(V4), 3);
-        let one = Nlri { prefix: prefix("10.0.0.0/24"), path_id: Some(PathId(0)) };
+        let one = Nlri {
+            prefix: prefix("10.0.0.0/24"),
+            path_id: Some(PathId(0)),
+        };
         assert!(table.route(one).is_some());
         assert_eq!(table.withdraw(one), Some(Verdict::Accept));
         assert!(table.route(one).is_none());
@@ -270,7 +317,10 @@ mod tests {
         table.mark_stale(V4);
         table.announce(&kept, Verdict::Accept);
         assert_eq!(table.sweep_stale(V4), [Nlri::from(gone.prefix)]);
-        assert_eq!((table.received(V4), table.received(Family::IPV6_UNICAST)), (1, 1));
+        assert_eq!(
+            (table.received(V4), table.received(Family::IPV6_UNICAST)),
+            (1, 1)
+        );
     }
 
     #[test]
@@ -279,10 +329,17 @@ mod tests {
         table.announce(&learned("10.0.0.0/24", 1), Verdict::Accept);
         table.announce(&learned("10.0.1.0/24", 1), Verdict::Reject);
         table.reconsider(|route| {
-            if route.prefix == prefix("10.0.1.0/24") { Verdict::Accept } else { Verdict::Reject }
+            if route.prefix == prefix("10.0.1.0/24") {
+                Verdict::Accept
+            } else {
+                Verdict::Reject
+            }
         });
         assert_eq!(table.accepted(V4), 1);
-        assert_eq!(table.withdraw(prefix("10.0.1.0/24").into()), Some(Verdict::Accept));
+        assert_eq!(
+            table.withdraw(prefix("10.0.1.0/24").into()),
+            Some(Verdict::Accept)
+        );
         assert_eq!((table.received(V4), table.accepted(V4)), (1, 0));
     }
 }

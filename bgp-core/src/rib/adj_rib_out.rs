@@ -53,7 +53,11 @@ pub(crate) struct AdjRibOut {
 
 impl AdjRibOut {
     /// Puts a route, or none, in the place of what there was, and gives that back.
-    pub(crate) fn set(&mut self, prefix: Prefix, route: Option<Arc<Outgoing>>) -> Option<Arc<Outgoing>> {
+    pub(crate) fn set(
+        &mut self,
+        prefix: Prefix,
+        route: Option<Arc<Outgoing>>,
+    ) -> Option<Arc<Outgoing>> {
         if let Some(peer) = route.as_ref().and_then(|route| route.from()) {
             self.learned.entry(peer).or_default()[family_index(prefix.family())] += 1;
         }
@@ -80,7 +84,10 @@ impl AdjRibOut {
         self.routes.iter()
     }
 
-    pub(crate) fn family_iter(&self, family: Family) -> impl Iterator<Item = (Prefix, &Arc<Outgoing>)> {
+    pub(crate) fn family_iter(
+        &self,
+        family: Family,
+    ) -> impl Iterator<Item = (Prefix, &Arc<Outgoing>)> {
         self.routes.family_iter(family)
     }
 
@@ -90,7 +97,10 @@ impl AdjRibOut {
 
     /// How many routes of a family are for this peer.
     pub(crate) fn len_for(&self, peer: PeerId, family: Family) -> usize {
-        let own = self.learned.get(&peer).map_or(0, |counts| counts[family_index(family)]);
+        let own = self
+            .learned
+            .get(&peer)
+            .map_or(0, |counts| counts[family_index(family)]);
         self.routes.family_len(family).saturating_sub(own)
     }
 }
@@ -111,14 +121,25 @@ mod tests {
         let outgoing = |n| {
             let route = learned("10.0.0.0/24", n);
             let next_hop = route.next_hop.expect("given");
-            Some(Arc::new(Outgoing { attributes: route.attributes, next_hop, source: route.source, room: 100 }))
+            Some(Arc::new(Outgoing {
+                attributes: route.attributes,
+                next_hop,
+                source: route.source,
+                room: 100,
+            }))
         };
         let v4 = Family::IPV4_UNICAST;
         table.set(prefix("10.0.0.0/24"), outgoing(1));
         table.set(prefix("10.0.1.0/24"), outgoing(2));
-        assert_eq!((table.len_for(PeerId(1), v4), table.len_for(PeerId(3), v4)), (1, 2));
+        assert_eq!(
+            (table.len_for(PeerId(1), v4), table.len_for(PeerId(3), v4)),
+            (1, 2)
+        );
         table.set(prefix("10.0.0.0/24"), outgoing(2));
-        assert_eq!((table.len_for(PeerId(1), v4), table.len_for(PeerId(2), v4)), (2, 0));
+        assert_eq!(
+            (table.len_for(PeerId(1), v4), table.len_for(PeerId(2), v4)),
+            (2, 0)
+        );
         table.set(prefix("10.0.0.0/24"), None);
         table.set(prefix("10.0.1.0/24"), None);
         assert!(table.learned.is_empty() && table.is_empty());

@@ -114,20 +114,31 @@ pub(crate) struct View<'a> {
 
 impl<'a> From<&'a Route> for View<'a> {
     fn from(route: &'a Route) -> Self {
-        Self { attributes: &route.attributes, source: &route.source, path_id: route.source.path_id() }
+        Self {
+            attributes: &route.attributes,
+            source: &route.source,
+            path_id: route.source.path_id(),
+        }
     }
 }
 
 impl<'a> View<'a> {
     pub(crate) fn new(path: &'a Path, path_id: Option<PathId>) -> Self {
-        Self { attributes: &path.attributes, source: &path.source, path_id }
+        Self {
+            attributes: &path.attributes,
+            source: &path.source,
+            path_id,
+        }
     }
 
     /// The neighbour AS that MED is compared within: the first of the path (RFC 4271 section 9.1.2.2 c), and ours for
     /// routes that begin inside our AS.
     fn neighbour_as(&self) -> Option<Asn> {
         let first = self.attributes.as_path.segments().iter().find(|segment| {
-            !matches!(segment.kind, SegmentKind::ConfederationSequence | SegmentKind::ConfederationSet)
+            !matches!(
+                segment.kind,
+                SegmentKind::ConfederationSequence | SegmentKind::ConfederationSet
+            )
         })?;
         match first.kind {
             SegmentKind::Sequence => first.asns.first().copied(),
@@ -139,61 +150,68 @@ impl<'a> View<'a> {
     fn rank_at(&self, step: Step) -> u128 {
         let attributes = self.attributes;
         match step {
-            Step::Stale => u128::from(attributes.communities.contains(&LLGR_STALE)),
+            Step::Stale => u128::from(attributes.communities.contains(&Community::LLGR_STALE)),
             Step::LocalPref => u128::from(u32::MAX - local_pref(attributes, self.source)),
             Step::LocallyOriginated => u128::from(*self.source != Source::Local),
-            Step::AsPathLength => as_path_length(attributes) as u128,
+            Step::AsPathLength => attributes.as_path.length() as u128,
             Step::Origin => attributes.origin as u128,
             Step::Med => u128::from(attributes.med.unwrap_or(0)),
-            Step::External => u128::from(matches!(self.source, Source::Peer { external: false, .. })),
+            Step::External => u128::from(matches!(
+                self.source,
+                Source::Peer {
+                    external: false,
+                    ..
+                }
+            )),
             Step::IgpCost => 0,
             Step::RouterId => {
                 let own = match self.source {
                     Source::Local => None,
                     Source::Peer { router_id, .. } => Some(*router_id),
                 };
-                attributes.originator_id.or(own).map_or(0, |id| u128::from(u32::from(id.as_ipv4())))
+                attributes
+                    .originator_id
+                    .or(own)
+                    .map_or(0, |id| u128::from(u32::from(id.as_ipv4())))
             }
             Step::ClusterListLength => attributes.cluster_list.len() as u128,
             Step::PeerAddress => match self.source {
                 Source::Local => 0,
-                Source::Peer { address: IpAddr::V4(address), .. } => u128::from(u32::from(*address)),
-                Source::Peer { address: IpAddr::V6(address), .. } => u128::from(*address),
+                Source::Peer {
+                    address: IpAddr::V4(address),
+                    ..
+                } => u128::from(u32::from(*address)),
+                Source::Peer {
+                    address: IpAddr::V6(address),
+                    ..
+                } => u128::from(*address),
             },
             Step::PathId => self.path_id.map_or(0, |id| 1 + u128::from(id.0)),
         }
     }
 }
 
-/// RFC 9494 section 6.
-const LLGR_STALE: Community = Community(0xFFFF_0006);
-/// RFC 8326 section 5.
-const GRACEFUL_SHUTDOWN: Community = Community(0xFFFF_0000);
 /// What a route without LOCAL_PREF counts as; everybody's custom.
 const LOCAL_PREF_DEFAULT: u32 = 100;
 
 /// The preference that counts for a route, and that is told to internal peers.
 pub(crate) fn local_pref(attributes: &Attributes, source: &Source) -> u32 {
     let external = matches!(source, Source::Peer { external: true, .. });
-    if external && attributes.communities.contains(&GRACEFUL_SHUTDOWN) {
+    if external
+        && attributes
+            .communities
+            .contains(&Community::GRACEFUL_SHUTDOWN)
+    {
         return 0;
     }
     attributes.local_pref.unwrap_or(LOCAL_PREF_DEFAULT)
 }
 
-/// A set counts as one, confederation segments as nothing (RFC 4271 section 9.1.2.2 a, RFC 5065 section 5.3).
-fn as_path_length(attributes: &Attributes) -> usize {
-    let length = |segment: &crate::attribute::Segment| match segment.kind {
-        SegmentKind::Sequence => segment.asns.len(),
-        SegmentKind::Set => 1,
-        SegmentKind::ConfederationSequence | SegmentKind::ConfederationSet => 0,
-    };
-    attributes.as_path.segments().iter().map(length).sum()
-}
-
 pub(crate) fn best_view(views: &[View<'_>]) -> Option<(usize, Option<Step>)> {
     let mut last = None;
-    let best = eliminate(views, (0..views.len()).collect(), |_, step| last = Some(step))?;
+    let best = eliminate(views, (0..views.len()).collect(), |_, step| {
+        last = Some(step)
+    })?;
     Some((best, last))
 }
 
@@ -211,23 +229,41 @@ pub(crate) fn rank_views(views: &[View<'_>]) -> Vec<Ranked> {
         remaining.retain(|index| *index != best);
     }
     // A route that lost late against the best comes before one that lost early, whatever MED says between the two.
-    let mut ranked: Vec<Ranked> =
-        ranked.into_iter().map(|index| Ranked { index, lost_at: lost_at[index] }).collect();
-    ranked.sort_by_key(|route| std::cmp::Reverse(route.lost_at.map_or(usize::MAX, |step| step as usize)));
+    let mut ranked: Vec<Ranked> = ranked
+        .into_iter()
+        .map(|index| Ranked {
+            index,
+            lost_at: lost_at[index],
+        })
+        .collect();
+    ranked.sort_by_key(|route| {
+        std::cmp::Reverse(route.lost_at.map_or(usize::MAX, |step| step as usize))
+    });
     ranked
 }
 
 /// Removes step by step what is not best; tells of each removal; the first of what is left at the end.
-fn eliminate(views: &[View<'_>], mut set: Vec<usize>, mut removed: impl FnMut(usize, Step)) -> Option<usize> {
+fn eliminate(
+    views: &[View<'_>],
+    mut set: Vec<usize>,
+    mut removed: impl FnMut(usize, Step),
+) -> Option<usize> {
     for step in Step::ALL {
         if set.len() <= 1 {
             break;
         }
         let survivors: Vec<usize> = match step {
-            Step::Med => set.iter().copied().filter(|index| has_lowest_med(views, &set, *index)).collect(),
+            Step::Med => set
+                .iter()
+                .copied()
+                .filter(|index| has_lowest_med(views, &set, *index))
+                .collect(),
             _ => {
                 let lowest = set.iter().map(|index| views[*index].rank_at(step)).min()?;
-                set.iter().copied().filter(|index| views[*index].rank_at(step) == lowest).collect()
+                set.iter()
+                    .copied()
+                    .filter(|index| views[*index].rank_at(step) == lowest)
+                    .collect()
             }
         };
         for index in &set {
@@ -243,6 +279,218 @@ fn eliminate(views: &[View<'_>], mut set: Vec<usize>, mut removed: impl FnMut(us
 fn has_lowest_med(views: &[View<'_>], set: &[usize], index: usize) -> bool {
     let own = views[index];
     set.iter().map(|other| views[*other]).all(|other| {
-        other.neighbour_as() != own.neighbour_as() || own.rank_at(Step::Med) <= other.rank_at(Step::Med)
+        other.neighbour_as() != own.neighbour_as()
+            || own.rank_at(Step::Med) <= other.rank_at(Step::Med)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use crate::attribute::{AsPath, Origin, Segment};
+    use crate::types::RouterId;
+
+    use super::super::testing::{learned, local};
+    use super::*;
+
+    fn route(peer: u8, change: impl FnOnce(&mut Attributes)) -> Route {
+        let mut route = learned("10.0.0.0/24", peer);
+        change(Arc::make_mut(&mut route.attributes));
+        route
+    }
+
+    fn internal(mut route: Route) -> Route {
+        if let Source::Peer { external, .. } = &mut route.source {
+            *external = false;
+        }
+        route
+    }
+
+    fn path(asns: &[u32]) -> AsPath {
+        AsPath::sequence(asns.iter().copied().map(Asn))
+    }
+
+    /// The second of the two wins, by this step.
+    fn assert_second_wins(first: Route, second: Route, step: Step) {
+        assert_eq!(
+            best(&[first.clone(), second.clone()]),
+            Some((1, Some(step)))
+        );
+        assert_eq!(best(&[second, first]), Some((0, Some(step))));
+    }
+
+    #[test]
+    fn each_step_decides_where_the_ones_before_it_do_not() {
+        // Without the difference that a step looks at, the first one would win by its router identifier.
+        let plain = |peer| route(peer, |_| {});
+        assert_second_wins(
+            route(1, |own| own.communities.push(Community::LLGR_STALE)),
+            plain(2),
+            Step::Stale,
+        );
+        assert_second_wins(
+            plain(1),
+            route(2, |own| own.local_pref = Some(101)),
+            Step::LocalPref,
+        );
+        assert_second_wins(
+            route(1, |own| own.as_path = AsPath::default()),
+            local("10.0.0.0/24"),
+            Step::LocallyOriginated,
+        );
+        assert_second_wins(
+            route(1, |own| own.as_path = path(&[65001, 65009])),
+            plain(2),
+            Step::AsPathLength,
+        );
+        assert_second_wins(
+            route(1, |own| own.origin = Origin::Incomplete),
+            plain(2),
+            Step::Origin,
+        );
+        let same_neighbour = |peer, med| {
+            route(peer, |own| {
+                own.as_path = path(&[65001]);
+                own.med = med;
+            })
+        };
+        assert_second_wins(
+            same_neighbour(1, Some(1)),
+            same_neighbour(2, None),
+            Step::Med,
+        );
+        assert_second_wins(internal(plain(1)), plain(2), Step::External);
+        assert_second_wins(plain(2), plain(1), Step::RouterId);
+        let reflected = |peer, clusters| {
+            internal(route(peer, |own| {
+                own.originator_id = RouterId::new([9, 9, 9, 9].into());
+                own.cluster_list = vec![1; clusters];
+            }))
+        };
+        assert_second_wins(reflected(1, 2), reflected(2, 1), Step::ClusterListLength);
+        assert_second_wins(reflected(2, 1), reflected(1, 1), Step::PeerAddress);
+        let with_id = |id| {
+            let mut route = plain(1);
+            route.source = route.source.with_path_id(Some(PathId(id)));
+            route
+        };
+        assert_second_wins(with_id(8), with_id(7), Step::PathId);
+    }
+
+    #[test]
+    fn a_graceful_shutdown_of_an_external_peer_is_the_least_preferred() {
+        let leaving = route(1, |own| {
+            own.communities.push(Community::GRACEFUL_SHUTDOWN);
+            own.local_pref = Some(500);
+        });
+        assert_second_wins(
+            leaving,
+            route(2, |own| own.local_pref = Some(1)),
+            Step::LocalPref,
+        );
+    }
+
+    #[test]
+    fn med_is_compared_within_one_neighbour_as_only() {
+        let from = |peer, asn, med| {
+            route(peer, |own| {
+                own.as_path = path(&[asn]);
+                own.med = Some(med);
+            })
+        };
+        // The classic triangle: 1 beats 2 by identifier, 2 beats 3 by identifier, 3 beats 1 by MED.
+        let routes = [from(1, 65001, 10), from(2, 65002, 0), from(3, 65001, 5)];
+        for order in [
+            [0, 1, 2],
+            [2, 1, 0],
+            [1, 0, 2],
+            [1, 2, 0],
+            [0, 2, 1],
+            [2, 0, 1],
+        ] {
+            let routes = order.map(|index: usize| routes[index].clone());
+            let (index, _) = best(&routes).expect("three routes");
+            assert_eq!(routes[index], from(2, 65002, 0), "in the order {order:?}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_begins_with_a_set_has_no_neighbour_as() {
+        let set = |peer, med| {
+            route(peer, |own| {
+                let segment = Segment {
+                    kind: SegmentKind::Set,
+                    asns: vec![Asn(65001)],
+                };
+                own.as_path = AsPath::from_segments([segment]);
+                own.med = Some(med);
+            })
+        };
+        assert_second_wins(set(1, 7), set(2, 3), Step::Med);
+    }
+
+    #[test]
+    fn only_tie_breakers_leave_routes_equal() {
+        let routes = [
+            route(3, |_| {}),
+            route(1, |own| own.as_path = path(&[65001, 65009])),
+            route(2, |_| {}),
+        ];
+        let ranked = rank(&routes);
+        assert_eq!(
+            ranked.iter().map(|one| one.index).collect::<Vec<_>>(),
+            [2, 0, 1]
+        );
+        assert_eq!(
+            ranked.iter().map(Ranked::is_equal).collect::<Vec<_>>(),
+            [true, true, false]
+        );
+        assert_eq!(ranked[2].lost_at, Some(Step::AsPathLength));
+        assert_eq!((best(&[]), best(&routes[..1])), (None, Some((0, None))));
+    }
+
+    fn any_route() -> impl Strategy<Value = Route> {
+        (
+            1_u8..5,
+            0_u32..3,
+            65001_u32..65003,
+            0_usize..3,
+            any::<bool>(),
+            0_u32..3,
+        )
+            .prop_map(|(peer, preference, neighbour, more, is_internal, med)| {
+                let route = route(peer, |own| {
+                    own.local_pref = Some(100 + preference / 2);
+                    own.as_path = path(&[&[neighbour][..], &vec![65009; more / 2]].concat());
+                    own.med = med.checked_sub(1);
+                });
+                if is_internal { internal(route) } else { route }
+            })
+    }
+
+    proptest! {
+        #[test]
+        fn the_best_route_does_not_depend_on_the_order(
+            mut routes in prop::collection::vec(any_route(), 1..8),
+            turn in 0_usize..8,
+        ) {
+            for (route, id) in routes.iter_mut().zip(0..) {
+                route.source = route.source.with_path_id(Some(PathId(id)));
+            }
+            let (index, _) = best(&routes).expect("at least one");
+            let mut turned = routes.clone();
+            turned.rotate_left(turn % routes.len());
+            turned.reverse();
+            let (other, _) = best(&turned).expect("at least one");
+            prop_assert_eq!(&routes[index], &turned[other]);
+            let ranked = rank(&routes);
+            prop_assert_eq!(ranked[0], Ranked { index, lost_at: None });
+            let mut all: Vec<usize> = ranked.iter().map(|one| one.index).collect();
+            all.sort_unstable();
+            prop_assert_eq!(all, (0..routes.len()).collect::<Vec<_>>());
+        }
+    }
 }

@@ -20,7 +20,10 @@ const SMALLEST_SWEEP: usize = 64;
 impl<T: Eq + Hash> Interner<T> {
     /// Holds nothing.
     pub fn new() -> Self {
-        Self { values: HashSet::new(), sweep_at: SMALLEST_SWEEP }
+        Self {
+            values: HashSet::new(),
+            sweep_at: SMALLEST_SWEEP,
+        }
     }
 
     /// The shared form of a value.
@@ -80,7 +83,10 @@ mod tests {
         let mut interner = Interner::new();
         let first = interner.intern("a".to_owned());
         assert!(Arc::ptr_eq(&first, &interner.intern("a".to_owned())));
-        assert!(Arc::ptr_eq(&first, &interner.intern_shared(&Arc::new("a".to_owned()))));
+        assert!(Arc::ptr_eq(
+            &first,
+            &interner.intern_shared(&Arc::new("a".to_owned()))
+        ));
         assert!(!Arc::ptr_eq(&first, &interner.intern("b".to_owned())));
     }
 

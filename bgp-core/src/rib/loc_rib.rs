@@ -44,28 +44,47 @@ impl LocRib {
 
     /// Takes a route in place of what the same source (and path identifier) had for the prefix.
     pub fn insert(&mut self, route: &Route) -> Changed {
-        let candidate = Candidate { path: self.paths.of(route), path_id: route.source.path_id() };
-        self.routes.upsert(route.prefix, Few::One(candidate), replace_or_add, || Changed::Best)
+        let candidate = Candidate {
+            path: self.paths.of(route),
+            path_id: route.source.path_id(),
+        };
+        self.routes
+            .upsert(route.prefix, Few::One(candidate), replace_or_add, || {
+                Changed::Best
+            })
     }
 
     /// Removes the route of a prefix that came from there; the path identifier of the source counts.
     pub fn remove(&mut self, prefix: Prefix, source: &Source) -> Changed {
-        let Some(few) = self.routes.get(prefix) else { return Changed::Nothing };
+        let Some(few) = self.routes.get(prefix) else {
+            return Changed::Nothing;
+        };
         let key = (source.peer(), source.path_id());
-        let Some(place) = few.as_slice().iter().position(|candidate| candidate.key() == key) else {
+        let Some(place) = few
+            .as_slice()
+            .iter()
+            .position(|candidate| candidate.key() == key)
+        else {
             return Changed::Nothing;
         };
         // The entry was found a moment ago.
-        let Some(few) = self.routes.remove(prefix) else { return Changed::Nothing };
+        let Some(few) = self.routes.remove(prefix) else {
+            return Changed::Nothing;
+        };
         if let Some(mut rest) = few.without(|candidate| candidate.key() == key) {
             // Where the best route leaves, or MED made the one removed stand in another's way, the first may change.
             let first = Arc::clone(&rest.as_slice()[0].path);
             let first_id = rest.as_slice()[0].path_id;
             put_best_first(&mut rest);
             let best = &rest.as_slice()[0];
-            let is_other = place == 0 || !Arc::ptr_eq(&best.path, &first) || best.path_id != first_id;
+            let is_other =
+                place == 0 || !Arc::ptr_eq(&best.path, &first) || best.path_id != first_id;
             self.routes.insert(prefix, rest);
-            return if is_other { Changed::Best } else { Changed::Others };
+            return if is_other {
+                Changed::Best
+            } else {
+                Changed::Others
+            };
         }
         Changed::Best
     }
@@ -73,31 +92,48 @@ impl LocRib {
     /// The best route of a prefix.
     pub fn best(&self, prefix: Prefix) -> Option<Route> {
         let few = self.routes.get(prefix)?;
-        few.as_slice().first().map(|candidate| candidate.route(prefix))
+        few.as_slice()
+            .first()
+            .map(|candidate| candidate.route(prefix))
     }
 
     /// The best route of every prefix: IPv4 before IPv6, each in prefix order.
     pub fn routes(&self) -> impl Iterator<Item = Route> + '_ {
-        self.routes.iter().filter_map(|(prefix, few)| Some(few.as_slice().first()?.route(prefix)))
+        self.routes
+            .iter()
+            .filter_map(|(prefix, few)| Some(few.as_slice().first()?.route(prefix)))
     }
 
     /// The best route of every prefix of one family, in prefix order.
     pub fn family_routes(&self, family: Family) -> impl Iterator<Item = Route> + '_ {
-        self.routes.family_iter(family).filter_map(|(prefix, few)| Some(few.as_slice().first()?.route(prefix)))
+        self.routes
+            .family_iter(family)
+            .filter_map(|(prefix, few)| Some(few.as_slice().first()?.route(prefix)))
     }
 
     /// All routes of a prefix, best first, each with the step at which it lost.
     pub fn candidates(&self, prefix: Prefix) -> Vec<(Route, Ranked)> {
-        let Some(few) = self.routes.get(prefix) else { return vec![] };
+        let Some(few) = self.routes.get(prefix) else {
+            return vec![];
+        };
         let candidates = few.as_slice();
         let views: Vec<View<'_>> = candidates.iter().map(Candidate::view).collect();
         let ranked = decision::rank_views(&views);
-        ranked.into_iter().map(|ranked| (candidates[ranked.index].route(prefix), ranked)).collect()
+        ranked
+            .into_iter()
+            .map(|ranked| (candidates[ranked.index].route(prefix), ranked))
+            .collect()
     }
 
     /// The step that made the best route of a prefix best; `None` where it is the only one or there is none.
     pub fn decided_by(&self, prefix: Prefix) -> Option<Step> {
-        let views: Vec<View<'_>> = self.routes.get(prefix)?.as_slice().iter().map(Candidate::view).collect();
+        let views: Vec<View<'_>> = self
+            .routes
+            .get(prefix)?
+            .as_slice()
+            .iter()
+            .map(Candidate::view)
+            .collect();
         decision::best_view(&views)?.1
     }
 
@@ -127,9 +163,15 @@ impl Candidate {
 }
 
 fn replace_or_add(few: &mut Few<Candidate>, new: Few<Candidate>) -> Changed {
-    let Few::One(new) = new else { return Changed::Nothing };
+    let Few::One(new) = new else {
+        return Changed::Nothing;
+    };
     let before = few.as_slice()[0].clone();
-    match few.as_mut_slice().iter_mut().find(|candidate| candidate.key() == new.key()) {
+    match few
+        .as_mut_slice()
+        .iter_mut()
+        .find(|candidate| candidate.key() == new.key())
+    {
         Some(known) if known.path.means_the_same(&new.path) => {
             // The same value from a fresher allocation: keep the fresher one, so that the older can go.
             *known = new;
@@ -141,7 +183,11 @@ fn replace_or_add(few: &mut Few<Candidate>, new: Few<Candidate>) -> Changed {
     put_best_first(few);
     let best = &few.as_slice()[0];
     let is_same = best.key() == before.key() && best.path.means_the_same(&before.path);
-    if is_same { Changed::Others } else { Changed::Best }
+    if is_same {
+        Changed::Others
+    } else {
+        Changed::Best
+    }
 }
 
 fn put_best_first(few: &mut Few<Candidate>) {
@@ -150,7 +196,9 @@ fn put_best_first(few: &mut Few<Candidate>) {
         return;
     }
     let views: Vec<View<'_>> = candidates.iter().map(Candidate::view).collect();
-    let Some((best, _)) = decision::best_view(&views) else { return };
+    let Some((best, _)) = decision::best_view(&views) else {
+        return;
+    };
     candidates.swap(0, best);
 }
 
@@ -174,11 +222,23 @@ mod tests {
         assert_eq!(rib.insert(&learned("10.0.0.0/24", 1)), Changed::Best);
         assert_eq!(rib.best(net), Some(learned("10.0.0.0/24", 1)));
         assert_eq!(rib.decided_by(net), Some(Step::RouterId));
-        assert_eq!(rib.remove(net, &learned("10.0.0.0/24", 3).source), Changed::Others);
-        assert_eq!(rib.remove(net, &learned("10.0.0.0/24", 3).source), Changed::Nothing);
-        assert_eq!(rib.remove(net, &learned("10.0.0.0/24", 1).source), Changed::Best);
+        assert_eq!(
+            rib.remove(net, &learned("10.0.0.0/24", 3).source),
+            Changed::Others
+        );
+        assert_eq!(
+            rib.remove(net, &learned("10.0.0.0/24", 3).source),
+            Changed::Nothing
+        );
+        assert_eq!(
+            rib.remove(net, &learned("10.0.0.0/24", 1).source),
+            Changed::Best
+        );
         assert_eq!(rib.best(net), Some(learned("10.0.0.0/24", 2)));
-        assert_eq!(rib.remove(net, &learned("10.0.0.0/24", 2).source), Changed::Best);
+        assert_eq!(
+            rib.remove(net, &learned("10.0.0.0/24", 2).source),
+            Changed::Best
+        );
         assert_eq!(rib.best(net), None);
         assert!(rib.is_empty());
     }
@@ -190,7 +250,11 @@ mod tests {
         for peer in [2, 1] {
             rib.insert(&learned("10.0.0.0/24", peer));
         }
-        let equal: Vec<bool> = rib.candidates(net).iter().map(|(_, ranked)| ranked.is_equal()).collect();
+        let equal: Vec<bool> = rib
+            .candidates(net)
+            .iter()
+            .map(|(_, ranked)| ranked.is_equal())
+            .collect();
         assert_eq!(equal, [true, true]);
         rib.insert(&local("10.0.0.0/24"));
         let candidates = rib.candidates(net);

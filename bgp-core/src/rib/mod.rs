@@ -18,7 +18,9 @@ pub use adj_rib_in::{AdjRibIn, Announced};
 pub use decision::{Ranked, Step, best, rank};
 pub use interner::Interner;
 pub use loc_rib::{Changed, LocRib};
-pub use policy::{Action, CompiledPolicy, Decision, Match, Policy, PrefixMatch, Statement, Verdict};
+pub use policy::{
+    Action, CompiledPolicy, Decision, Match, Policy, PrefixMatch, Statement, Verdict,
+};
 pub use route::{Origination, Route, Source};
 
 #[cfg(test)]

@@ -92,18 +92,27 @@ pub struct Decision {
 impl Policy {
     /// Everything passes unchanged.
     pub fn accept_all() -> Self {
-        Self { statements: vec![], default: Verdict::Accept }
+        Self {
+            statements: vec![],
+            default: Verdict::Accept,
+        }
     }
     /// Nothing passes (RFC 8212's default for external peers).
     pub fn reject_all() -> Self {
-        Self { statements: vec![], default: Verdict::Reject }
+        Self {
+            statements: vec![],
+            default: Verdict::Reject,
+        }
     }
 
     /// Judges one route: the first statement that matches decides alone. Looks at the statements one after another;
     /// [`CompiledPolicy`] gives the same answers and is for many routes.
     pub fn evaluate(&self, route: &Route, local_asn: Asn) -> Decision {
         let matches = |statement: &Statement| {
-            statement.matches.iter().all(|condition| condition.holds(route.prefix, &route.attributes))
+            statement
+                .matches
+                .iter()
+                .all(|condition| condition.holds(route.prefix, &route.attributes))
         };
         self.decided(route, self.statements.iter().position(matches), local_asn)
     }
@@ -115,12 +124,18 @@ impl Policy {
         if verdict == Verdict::Accept {
             route.attributes = self.apply(statement, &route.attributes, local_asn);
         }
-        Decision { verdict, statement, route }
+        Decision {
+            verdict,
+            statement,
+            route,
+        }
     }
 
     /// The verdict of a statement, or the default.
     pub(crate) fn verdict(&self, statement: Option<usize>) -> Verdict {
-        statement.and_then(|index| self.statements.get(index)).map_or(self.default, |statement| statement.verdict)
+        statement
+            .and_then(|index| self.statements.get(index))
+            .map_or(self.default, |statement| statement.verdict)
     }
 
     /// The attributes after a statement's actions: the same ones where nothing changes.
@@ -130,7 +145,9 @@ impl Policy {
         attributes: &Arc<Attributes>,
         local_asn: Asn,
     ) -> Arc<Attributes> {
-        let actions = statement.and_then(|index| self.statements.get(index)).map_or(&[][..], |found| &found.actions);
+        let actions = statement
+            .and_then(|index| self.statements.get(index))
+            .map_or(&[][..], |found| &found.actions);
         let mut changed = Arc::clone(attributes);
         for action in actions {
             action.apply(&mut changed, local_asn);
@@ -144,9 +161,7 @@ impl Match {
         match self {
             Self::Prefix(prefixes) => prefixes.iter().any(|one| one.holds(prefix)),
             Self::Community(community) => attributes.communities.contains(community),
-            Self::AsPathContains(asn) => {
-                attributes.as_path.segments().iter().any(|segment| segment.asns.contains(asn))
-            }
+            Self::AsPathContains(asn) => attributes.as_path.contains(*asn),
         }
     }
 }
@@ -155,7 +170,11 @@ impl PrefixMatch {
     /// Only this prefix, at its own length.
     pub fn exact(prefix: Prefix) -> Self {
         let length = prefix.net().prefix_len();
-        Self { prefix, ge: length, le: length }
+        Self {
+            prefix,
+            ge: length,
+            le: length,
+        }
     }
 
     /// Whether the prefix lies below this one and has an allowed length.
@@ -198,7 +217,9 @@ impl Action {
             }
             Self::Prepend(0) => {}
             Self::Prepend(times) => {
-                Arc::make_mut(attributes).as_path.prepend(local_asn, usize::from(*times));
+                Arc::make_mut(attributes)
+                    .as_path
+                    .prepend(local_asn, usize::from(*times));
             }
         }
     }
@@ -230,27 +251,43 @@ impl CompiledPolicy {
         let mut by_prefix: HashMap<Prefix, Vec<Indexed>> = HashMap::new();
         let mut unindexed = vec![];
         for (statement, rule) in policy.statements.iter().enumerate() {
-            let first = rule.matches.iter().enumerate().find_map(|(condition, found)| match found {
-                Match::Prefix(prefixes) => Some((condition, prefixes)),
-                Match::Community(_) | Match::AsPathContains(_) => None,
-            });
+            let first =
+                rule.matches
+                    .iter()
+                    .enumerate()
+                    .find_map(|(condition, found)| match found {
+                        Match::Prefix(prefixes) => Some((condition, prefixes)),
+                        Match::Community(_) | Match::AsPathContains(_) => None,
+                    });
             let Some((condition, prefixes)) = first else {
                 unindexed.push(statement);
                 continue;
             };
             for PrefixMatch { prefix, ge, le } in prefixes.iter().copied() {
-                by_prefix.entry(prefix).or_default().push(Indexed { ge, le, statement, condition });
+                by_prefix.entry(prefix).or_default().push(Indexed {
+                    ge,
+                    le,
+                    statement,
+                    condition,
+                });
             }
         }
         let lengths = [true, false].map(|is_v4| {
             let nets = by_prefix.keys().map(|prefix| prefix.net());
-            let mut lengths: Vec<u8> =
-                nets.filter(|net| net.addr().is_ipv4() == is_v4).map(|net| net.prefix_len()).collect();
+            let mut lengths: Vec<u8> = nets
+                .filter(|net| net.addr().is_ipv4() == is_v4)
+                .map(|net| net.prefix_len())
+                .collect();
             lengths.sort_unstable();
             lengths.dedup();
             lengths
         });
-        Self { policy, by_prefix, lengths, unindexed }
+        Self {
+            policy,
+            by_prefix,
+            lengths,
+            unindexed,
+        }
     }
 
     /// The policy itself.
@@ -260,37 +297,63 @@ impl CompiledPolicy {
 
     /// As [`Policy::evaluate`].
     pub fn evaluate(&self, route: &Route, local_asn: Asn) -> Decision {
-        self.policy.decided(route, self.statement(route.prefix, &route.attributes), local_asn)
+        self.policy.decided(
+            route,
+            self.statement(route.prefix, &route.attributes),
+            local_asn,
+        )
     }
 
     /// The first statement that matches.
     pub(crate) fn statement(&self, prefix: Prefix, attributes: &Attributes) -> Option<usize> {
         let indexed = self.first_by_prefix(prefix, attributes);
-        let mut others = self.unindexed.iter().copied().take_while(|index| indexed.is_none_or(|found| *index < found));
-        others.find(|index| self.holds(*index, None, prefix, attributes)).or(indexed)
+        let mut others = self
+            .unindexed
+            .iter()
+            .copied()
+            .take_while(|index| indexed.is_none_or(|found| *index < found));
+        others
+            .find(|index| self.holds(*index, None, prefix, attributes))
+            .or(indexed)
     }
 
     fn first_by_prefix(&self, prefix: Prefix, attributes: &Attributes) -> Option<usize> {
         let net = prefix.net();
         let lengths = &self.lengths[usize::from(net.addr().is_ipv6())];
-        let covering = lengths.iter().take_while(|length| **length <= net.prefix_len());
+        let covering = lengths
+            .iter()
+            .take_while(|length| **length <= net.prefix_len());
         let mut first: Option<usize> = None;
         for length in covering {
             // No length here is greater than the prefix's own, which is a valid one.
-            let Ok(cover) = IpNet::new(net.addr(), *length) else { continue };
-            let candidates = self.by_prefix.get(&Prefix::new(cover)).map_or(&[][..], Vec::as_slice);
+            let Ok(cover) = IpNet::new(net.addr(), *length) else {
+                continue;
+            };
+            let candidates = self
+                .by_prefix
+                .get(&Prefix::new(cover))
+                .map_or(&[][..], Vec::as_slice);
             // Within one prefix the entries are in the order of their statements.
-            let found = candidates.iter().take_while(|one| first.is_none_or(|index| one.statement < index)).find(|one| {
-                (one.ge..=one.le).contains(&net.prefix_len())
-                    && self.holds(one.statement, Some(one.condition), prefix, attributes)
-            });
+            let found = candidates
+                .iter()
+                .take_while(|one| first.is_none_or(|index| one.statement < index))
+                .find(|one| {
+                    (one.ge..=one.le).contains(&net.prefix_len())
+                        && self.holds(one.statement, Some(one.condition), prefix, attributes)
+                });
             first = found.map(|one| one.statement).or(first);
         }
         first
     }
 
     /// Whether all conditions but the one that is known to hold do.
-    fn holds(&self, statement: usize, known: Option<usize>, prefix: Prefix, attributes: &Attributes) -> bool {
+    fn holds(
+        &self,
+        statement: usize,
+        known: Option<usize>,
+        prefix: Prefix,
+        attributes: &Attributes,
+    ) -> bool {
         let conditions = self.policy.statements[statement].matches.iter().enumerate();
         conditions
             .filter(|(index, _)| Some(*index) != known)
@@ -307,8 +370,18 @@ mod tests {
     use super::super::testing::{learned, local, prefix};
     use super::*;
 
-    fn statement(name: &str, matches: Vec<Match>, actions: Vec<Action>, verdict: Verdict) -> Statement {
-        Statement { name: name.to_owned(), matches, actions, verdict }
+    fn statement(
+        name: &str,
+        matches: Vec<Match>,
+        actions: Vec<Action>,
+        verdict: Verdict,
+    ) -> Statement {
+        Statement {
+            name: name.to_owned(),
+            matches,
+            actions,
+            verdict,
+        }
     }
 
     fn exact(net: &str) -> Match {
@@ -322,22 +395,49 @@ mod tests {
         let policy = Policy {
             statements: vec![
                 statement("other", vec![exact("10.0.1.0/24")], vec![], Verdict::Reject),
-                statement("first", vec![exact("10.0.0.0/24")], vec![Action::SetMed(1)], Verdict::Accept),
-                statement("second", vec![exact("10.0.0.0/24")], vec![Action::SetLocalPref(2)], Verdict::Accept),
+                statement(
+                    "first",
+                    vec![exact("10.0.0.0/24")],
+                    vec![Action::SetMed(1)],
+                    Verdict::Accept,
+                ),
+                statement(
+                    "second",
+                    vec![exact("10.0.0.0/24")],
+                    vec![Action::SetLocalPref(2)],
+                    Verdict::Accept,
+                ),
             ],
             default: Verdict::Reject,
         };
         let decision = policy.evaluate(&local("10.0.0.0/24"), US);
-        assert_eq!((decision.verdict, decision.statement), (Verdict::Accept, Some(1)));
-        assert_eq!((decision.route.attributes.med, decision.route.attributes.local_pref), (Some(1), None));
+        assert_eq!(
+            (decision.verdict, decision.statement),
+            (Verdict::Accept, Some(1))
+        );
+        assert_eq!(
+            (
+                decision.route.attributes.med,
+                decision.route.attributes.local_pref
+            ),
+            (Some(1), None)
+        );
         let decision = policy.evaluate(&local("10.0.2.0/24"), US);
-        assert_eq!((decision.verdict, decision.statement), (Verdict::Reject, None));
+        assert_eq!(
+            (decision.verdict, decision.statement),
+            (Verdict::Reject, None)
+        );
     }
 
     #[test]
     fn a_refused_route_is_not_changed() {
         let policy = Policy {
-            statements: vec![statement("no", vec![], vec![Action::SetMed(1)], Verdict::Reject)],
+            statements: vec![statement(
+                "no",
+                vec![],
+                vec![Action::SetMed(1)],
+                Verdict::Reject,
+            )],
             default: Verdict::Accept,
         };
         let route = local("10.0.0.0/24");
@@ -347,14 +447,20 @@ mod tests {
     #[test]
     fn all_conditions_must_hold() {
         let community = Community(0xFDE8_0001);
-        let both = vec![exact("10.0.0.0/24"), Match::Community(community), Match::AsPathContains(Asn(65001))];
+        let both = vec![
+            exact("10.0.0.0/24"),
+            Match::Community(community),
+            Match::AsPathContains(Asn(65001)),
+        ];
         let policy = CompiledPolicy::new(Arc::new(Policy {
             statements: vec![statement("both", both, vec![], Verdict::Accept)],
             default: Verdict::Reject,
         }));
         let mut route = learned("10.0.0.0/24", 1);
         assert_eq!(policy.evaluate(&route, US).statement, None);
-        Arc::make_mut(&mut route.attributes).communities.push(community);
+        Arc::make_mut(&mut route.attributes)
+            .communities
+            .push(community);
         assert_eq!(policy.evaluate(&route, US).statement, Some(0));
     }
 
@@ -366,42 +472,78 @@ mod tests {
         };
         let mut route = local("10.0.0.0/24");
         let communities = vec![Community(1), Community(2)];
-        let changed = policy(vec![Action::AddCommunities(communities.clone())]).evaluate(&route, US).route;
+        let changed = policy(vec![Action::AddCommunities(communities.clone())])
+            .evaluate(&route, US)
+            .route;
         assert_eq!(changed.attributes.communities, communities);
         assert!(route.attributes.communities.is_empty());
         Arc::make_mut(&mut route.attributes).communities = communities.clone();
-        let same = policy(vec![Action::AddCommunities(communities), Action::Prepend(0)]).evaluate(&route, US).route;
+        let same = policy(vec![
+            Action::AddCommunities(communities),
+            Action::Prepend(0),
+        ])
+        .evaluate(&route, US)
+        .route;
         assert!(Arc::ptr_eq(&same.attributes, &route.attributes));
     }
 
     #[test]
     fn prepending_repeats_our_own_as() {
         let policy = Policy {
-            statements: vec![statement("longer", vec![], vec![Action::Prepend(2)], Verdict::Accept)],
+            statements: vec![statement(
+                "longer",
+                vec![],
+                vec![Action::Prepend(2)],
+                Verdict::Accept,
+            )],
             default: Verdict::Reject,
         };
         let route = policy.evaluate(&learned("10.0.0.0/24", 1), US).route;
-        assert_eq!(route.attributes.as_path, AsPath::sequence([US, US, Asn(65001)]));
+        assert_eq!(
+            route.attributes.as_path,
+            AsPath::sequence([US, US, Asn(65001)])
+        );
     }
 
     #[test]
     fn a_prefix_condition_holds_below_the_prefix_within_its_lengths() {
-        let below = PrefixMatch { prefix: prefix("10.0.0.0/8"), ge: 24, le: 32 };
+        let below = PrefixMatch {
+            prefix: prefix("10.0.0.0/8"),
+            ge: 24,
+            le: 32,
+        };
         assert!(below.holds(prefix("10.1.2.0/24")) && below.holds(prefix("10.1.2.3/32")));
         assert!(!below.holds(prefix("10.1.0.0/16")) && !below.holds(prefix("11.0.0.0/24")));
         assert!(!below.holds(prefix("2001:db8::/32")));
-        assert!(PrefixMatch { prefix: prefix("0.0.0.0/0"), ge: 0, le: 32 }.holds(prefix("1.2.3.4/32")));
+        assert!(
+            PrefixMatch {
+                prefix: prefix("0.0.0.0/0"),
+                ge: 0,
+                le: 32
+            }
+            .holds(prefix("1.2.3.4/32"))
+        );
     }
 
     fn any_prefix() -> impl Strategy<Value = Prefix> {
-        (0_u8..4, prop_oneof![Just(8_u8), Just(16), Just(24), Just(32)], any::<bool>()).prop_map(|(n, length, v6)| {
-            let text = if v6 { format!("2001:db8:{n}::/{}", length * 2) } else { format!("10.{n}.{n}.{n}/{length}") };
-            prefix(&text)
-        })
+        (
+            0_u8..4,
+            prop_oneof![Just(8_u8), Just(16), Just(24), Just(32)],
+            any::<bool>(),
+        )
+            .prop_map(|(n, length, v6)| {
+                let text = if v6 {
+                    format!("2001:db8:{n}::/{}", length * 2)
+                } else {
+                    format!("10.{n}.{n}.{n}/{length}")
+                };
+                prefix(&text)
+            })
     }
 
     fn any_match() -> impl Strategy<Value = Match> {
-        let prefixes = (any_prefix(), 0_u8..48, 0_u8..64).prop_map(|(prefix, ge, le)| PrefixMatch { prefix, ge, le });
+        let prefixes = (any_prefix(), 0_u8..48, 0_u8..64)
+            .prop_map(|(prefix, ge, le)| PrefixMatch { prefix, ge, le });
         let exact = any_prefix().prop_map(PrefixMatch::exact);
         prop_oneof![
             4 => prop::collection::vec(prop_oneof![prefixes, exact], 0..4).prop_map(Match::Prefix),

@@ -48,9 +48,21 @@ impl Source {
     pub fn with_path_id(self, id: Option<PathId>) -> Self {
         match self {
             Self::Local => Self::Local,
-            Self::Peer { peer, address, asn, router_id, external, .. } => {
-                Self::Peer { peer, address, asn, router_id, external, path_id: id }
-            }
+            Self::Peer {
+                peer,
+                address,
+                asn,
+                router_id,
+                external,
+                ..
+            } => Self::Peer {
+                peer,
+                address,
+                asn,
+                router_id,
+                external,
+                path_id: id,
+            },
         }
     }
 }

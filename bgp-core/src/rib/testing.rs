@@ -14,7 +14,12 @@ pub(crate) fn prefix(text: &str) -> Prefix {
 }
 
 pub(crate) fn local(net: &str) -> Route {
-    Route { prefix: prefix(net), attributes: Arc::new(Attributes::default()), next_hop: None, source: Source::Local }
+    Route {
+        prefix: prefix(net),
+        attributes: Arc::new(Attributes::default()),
+        next_hop: None,
+        source: Source::Local,
+    }
 }
 
 /// A route of peer `n`: AS 65000 + n, router identifier and address 10.255.0.n, external.
@@ -23,7 +28,10 @@ pub(crate) fn learned(net: &str, n: u8) -> Route {
     let asn = Asn(65000 + u32::from(n));
     Route {
         prefix: prefix(net),
-        attributes: Arc::new(Attributes { as_path: AsPath::sequence([asn]), ..Attributes::default() }),
+        attributes: Arc::new(Attributes {
+            as_path: AsPath::sequence([asn]),
+            ..Attributes::default()
+        }),
         next_hop: Some(NextHop::V4(address)),
         source: Source::Peer {
             peer: PeerId(u32::from(n)),

@@ -589,11 +589,7 @@ fn canonical(endpoint: SocketAddr) -> SocketAddr {
 }
 
 /// The table that goes out.
-fn exported<'a>(
-    config: &SpeakerConfig,
-    loc_rib: &'a LocRib,
-    originated: &'a LocRib,
-) -> &'a LocRib {
+fn exported<'a>(config: &SpeakerConfig, loc_rib: &'a LocRib, originated: &'a LocRib) -> &'a LocRib {
     if config.transit { loc_rib } else { originated }
 }
 

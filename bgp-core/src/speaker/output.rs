@@ -24,7 +24,8 @@ pub enum Output {
         /// Whole messages.
         octets: Bytes,
     },
-    /// Write what was sent before, then close.
+    /// Write what was sent before, for a few seconds at most, then close; or give up the call that is still being made.
+    /// What happens on the connection from now on need not be told.
     Close {
         /// This one.
         connection: ConnectionId,

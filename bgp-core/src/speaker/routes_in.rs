@@ -262,9 +262,12 @@ fn is_eligible(route: &Route, origin: &Origin<'_>) -> bool {
         Some(NextHop::V4(address)) => {
             !address.is_multicast() && !address.is_unspecified() && own != *address
         }
-        Some(NextHop::V6(address) | NextHop::V6LinkLocal { global: address, .. }) => {
-            !address.is_multicast() && !address.is_unspecified() && own != *address
-        }
+        Some(
+            NextHop::V6(address)
+            | NextHop::V6LinkLocal {
+                global: address, ..
+            },
+        ) => !address.is_multicast() && !address.is_unspecified() && own != *address,
         Some(NextHop::Opaque(_)) | None => false,
     };
     !is_loop && leads_somewhere

@@ -104,7 +104,14 @@ impl Eq for Question {}
 
 impl std::hash::Hash for Question {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        (Arc::as_ptr(&self.attributes), &self.next_hop, self.source, self.family, self.statement).hash(state);
+        (
+            Arc::as_ptr(&self.attributes),
+            &self.next_hop,
+            self.source,
+            self.family,
+            self.statement,
+        )
+            .hash(state);
     }
 }
 
@@ -136,7 +143,10 @@ impl Exporter {
             Some((last, answer)) if *last == question => answer.clone(),
             _ => self.look_up(question),
         }?;
-        self.rules.fits(&outgoing, route.prefix).then_some(outgoing).ok_or(Refusal::TooLong)
+        self.rules
+            .fits(&outgoing, route.prefix)
+            .then_some(outgoing)
+            .ok_or(Refusal::TooLong)
     }
 
     fn look_up(&mut self, question: Question) -> Result<Arc<Outgoing>, Refusal> {
@@ -169,7 +179,11 @@ impl ExportRules {
             family: route.prefix.family(),
             statement: self.policy.statement(route.prefix, &route.attributes),
         })?;
-        if self.fits(&outgoing, route.prefix) { Ok(outgoing) } else { Err(Refusal::TooLong) }
+        if self.fits(&outgoing, route.prefix) {
+            Ok(outgoing)
+        } else {
+            Err(Refusal::TooLong)
+        }
     }
 
     fn fits(&self, outgoing: &Outgoing, prefix: Prefix) -> bool {
@@ -182,26 +196,37 @@ impl ExportRules {
         }
         self.may_be_told(question)?;
         if self.policy.policy().verdict(question.statement) == Verdict::Reject {
-            return Err(Refusal::Policy { statement: question.statement });
+            return Err(Refusal::Policy {
+                statement: question.statement,
+            });
         }
         let next_hop = self.next_hop(question)?;
         let attributes = self.attributes(question);
         let room = room(&self.context, question.family, &next_hop, &attributes);
-        Ok(Outgoing { attributes, next_hop, source: question.source, room })
+        Ok(Outgoing {
+            attributes,
+            next_hop,
+            source: question.source,
+            room,
+        })
     }
 
     /// Whether a learned route may go on at all. What we originate goes out whatever communities it carries: they tell
     /// the peer what it may do with the route.
     fn may_be_told(&self, question: &Question) -> Result<(), Refusal> {
-        let Source::Peer { external, .. } = question.source else { return Ok(()) };
+        let Source::Peer { external, .. } = question.source else {
+            return Ok(());
+        };
         let carries = |community| question.attributes.communities.contains(&community);
         if self.originated_only {
             Err(Refusal::NotOriginated)
         } else if !external && !self.context.external {
             Err(Refusal::InternalToInternal)
-        } else if carries(NO_ADVERTISE) {
+        } else if carries(Community::NO_ADVERTISE) {
             Err(Refusal::NoAdvertise)
-        } else if self.context.external && (carries(NO_EXPORT) || carries(NO_EXPORT_SUBCONFED)) {
+        } else if self.context.external
+            && (carries(Community::NO_EXPORT) || carries(Community::NO_EXPORT_SUBCONFED))
+        {
             Err(Refusal::NoExport)
         } else {
             Ok(())
@@ -221,7 +246,10 @@ impl ExportRules {
             let preference = local_pref(&attributes, &question.source);
             Arc::make_mut(&mut attributes).local_pref = Some(preference);
         }
-        let mut attributes = self.policy.policy().apply(question.statement, &attributes, self.local_asn);
+        let mut attributes =
+            self.policy
+                .policy()
+                .apply(question.statement, &attributes, self.local_asn);
         let own = Arc::make_mut(&mut attributes);
         if self.context.external {
             own.as_path.prepend(self.local_asn, 1);
@@ -244,9 +272,10 @@ impl ExportRules {
         let next_hop = given.unwrap_or_else(|| self.own_next_hop());
         let is_expressible = match (question.family, &next_hop) {
             (Family::IPV4_UNICAST, NextHop::V4(_)) => true,
-            (Family::IPV4_UNICAST, NextHop::V6(_) | NextHop::V6LinkLocal { .. }) => {
-                self.context.extended_next_hop.contains(&Family::IPV4_UNICAST)
-            }
+            (Family::IPV4_UNICAST, NextHop::V6(_) | NextHop::V6LinkLocal { .. }) => self
+                .context
+                .extended_next_hop
+                .contains(&Family::IPV4_UNICAST),
             (Family::IPV6_UNICAST, NextHop::V6(_) | NextHop::V6LinkLocal { .. }) => true,
             _ => false,
         };
@@ -258,18 +287,14 @@ impl ExportRules {
             IpAddr::V4(address) => NextHop::V4(address),
             // RFC 2545 section 3 wants a global address beside the link-local one. A session between link-local
             // addresses knows none; the address that it does know stands in both places.
-            IpAddr::V6(address) if address.is_unicast_link_local() => {
-                NextHop::V6LinkLocal { global: address, link_local: address }
-            }
+            IpAddr::V6(address) if address.is_unicast_link_local() => NextHop::V6LinkLocal {
+                global: address,
+                link_local: address,
+            },
             IpAddr::V6(address) => NextHop::V6(address),
         }
     }
 }
-
-/// RFC 1997, well-known communities.
-const NO_EXPORT: Community = Community(0xFFFF_FF01);
-const NO_ADVERTISE: Community = Community(0xFFFF_FF02);
-const NO_EXPORT_SUBCONFED: Community = Community(0xFFFF_FF03);
 
 /// Header, length of the withdrawn routes, length of the attributes.
 const UPDATE_OCTETS: usize = 19 + 2 + 2;
@@ -278,21 +303,39 @@ const LONG_ATTRIBUTE_HEADER: usize = 4;
 
 /// Octets of one prefix among NLRI.
 pub(crate) fn nlri_octets(context: &WireContext, prefix: Prefix) -> usize {
-    let path_id = if context.add_path.contains(&prefix.family()) { 4 } else { 0 };
+    let path_id = if context.add_path.contains(&prefix.family()) {
+        4
+    } else {
+        0
+    };
     path_id + prefix.wire_length()
 }
 
 /// Octets that one message has for withdrawn NLRI of a family.
 pub(crate) fn withdrawal_room(context: &WireContext, family: Family) -> usize {
-    let fixed = if family == Family::IPV4_UNICAST { UPDATE_OCTETS } else { UPDATE_OCTETS + LONG_ATTRIBUTE_HEADER + 3 };
+    let fixed = if family == Family::IPV4_UNICAST {
+        UPDATE_OCTETS
+    } else {
+        UPDATE_OCTETS + LONG_ATTRIBUTE_HEADER + 3
+    };
     context.max_message.saturating_sub(fixed)
 }
 
 /// Octets that one message has for announced NLRI beside these attributes.
-fn room(context: &WireContext, family: Family, next_hop: &NextHop, attributes: &Attributes) -> usize {
+fn room(
+    context: &WireContext,
+    family: Family,
+    next_hop: &NextHop,
+    attributes: &Attributes,
+) -> usize {
     let path = EncodedPath::new(context, family, next_hop, attributes);
-    let reach = path.reach.as_ref().map_or(0, |reach| LONG_ATTRIBUTE_HEADER + reach.len());
-    context.max_message.saturating_sub(UPDATE_OCTETS + reach + path.attributes.len())
+    let reach = path
+        .reach
+        .as_ref()
+        .map_or(0, |reach| LONG_ATTRIBUTE_HEADER + reach.len());
+    context
+        .max_message
+        .saturating_sub(UPDATE_OCTETS + reach + path.attributes.len())
 }
 
 /// The octets that all UPDATEs with one set of attributes have in common.
@@ -308,14 +351,22 @@ impl EncodedPath {
         Self::new(context, family, &outgoing.next_hop, &outgoing.attributes)
     }
 
-    fn new(context: &WireContext, family: Family, next_hop: &NextHop, attributes: &Attributes) -> Self {
+    fn new(
+        context: &WireContext,
+        family: Family,
+        next_hop: &NextHop,
+        attributes: &Attributes,
+    ) -> Self {
         let classic = match next_hop {
             NextHop::V4(address) if family == Family::IPV4_UNICAST => Some(*address),
             _ => None,
         };
         let mut writer = Writer::default();
         attributes.encode_into(context, classic, &mut writer);
-        Self { attributes: writer.finish(), reach: classic.is_none().then(|| reach_head(family, next_hop)) }
+        Self {
+            attributes: writer.finish(),
+            reach: classic.is_none().then(|| reach_head(family, next_hop)),
+        }
     }
 }
 
@@ -420,12 +471,19 @@ fn write_attribute_head(writer: &mut Writer, kind: u8, length: usize) {
 }
 
 fn attribute_octets(value: usize) -> usize {
-    value + if value > 255 { LONG_ATTRIBUTE_HEADER } else { 3 }
+    value
+        + if value > 255 {
+            LONG_ATTRIBUTE_HEADER
+        } else {
+            3
+        }
 }
 
 fn write_nlri(writer: &mut Writer, context: &WireContext, prefixes: impl Iterator<Item = Prefix>) {
     let mut prefixes = prefixes.peekable();
-    let has_path_ids = prefixes.peek().is_some_and(|prefix| context.add_path.contains(&prefix.family()));
+    let has_path_ids = prefixes
+        .peek()
+        .is_some_and(|prefix| context.add_path.contains(&prefix.family()));
     for prefix in prefixes {
         if has_path_ids {
             // One path of a prefix is sent, and any identifier names it.

@@ -57,7 +57,11 @@ impl UpdateGroups {
             local_address: session.local.ip(),
         };
         let id = self.group(key, loc_rib);
-        let member = Member::new(&session.send.families, session.enhanced_route_refresh, self.plans);
+        let member = Member::new(
+            &session.send.families,
+            session.enhanced_route_refresh,
+            self.plans,
+        );
         if let Some(group) = self.groups.get_mut(&id) {
             group.join(peer, member);
             self.places.insert(peer, id);
@@ -66,7 +70,9 @@ impl UpdateGroups {
 
     /// The session is gone.
     pub(crate) fn leave(&mut self, peer: PeerId) {
-        let Some(id) = self.places.remove(&peer) else { return };
+        let Some(id) = self.places.remove(&peer) else {
+            return;
+        };
         if let Some(group) = self.groups.get_mut(&id) {
             group.leave(peer, false);
         }
@@ -74,14 +80,28 @@ impl UpdateGroups {
     }
 
     /// The export policy changed: the difference becomes dirty.
-    pub(crate) fn set_policy(&mut self, peer: PeerId, policy: Arc<Policy>, loc_rib: impl Iterator<Item = Route>) {
-        let Some(old) = self.places.get(&peer).copied() else { return };
-        let Some(group) = self.groups.get_mut(&old) else { return };
+    pub(crate) fn set_policy(
+        &mut self,
+        peer: PeerId,
+        policy: Arc<Policy>,
+        loc_rib: impl Iterator<Item = Route>,
+    ) {
+        let Some(old) = self.places.get(&peer).copied() else {
+            return;
+        };
+        let Some(group) = self.groups.get_mut(&old) else {
+            return;
+        };
         if group.key.policy == policy {
             return;
         }
-        let key = GroupKey { policy, ..group.key.clone() };
-        let Some(leaver) = group.leave(peer, true) else { return };
+        let key = GroupKey {
+            policy,
+            ..group.key.clone()
+        };
+        let Some(leaver) = group.leave(peer, true) else {
+            return;
+        };
         self.drop_if_empty(old);
         let new = self.group(key, loc_rib);
         if let Some(group) = self.groups.get_mut(&new) {
@@ -107,7 +127,8 @@ impl UpdateGroups {
 
     /// Whether [`Self::next_octets`] has something to look at. It may find that this peer needs none of it.
     pub(crate) fn is_dirty(&self, peer: PeerId) -> bool {
-        self.group_of(peer).is_some_and(|group| group.is_dirty(peer))
+        self.group_of(peer)
+            .is_some_and(|group| group.is_dirty(peer))
     }
 
     /// The next messages for the peer, at most about `budget` octets (at least one message where anything is due). After
@@ -119,24 +140,27 @@ impl UpdateGroups {
 
     /// What the peer was sent and not withdrawn from, as sent.
     pub(crate) fn advertised(&self, peer: PeerId, family: Family) -> Vec<Route> {
-        let has = self.group_of(peer).map(|group| group.advertised(peer)).unwrap_or_default();
-        has.family_iter(family).map(|(prefix, outgoing)| outgoing.route(prefix)).collect()
+        let has = self
+            .group_of(peer)
+            .map(|group| group.advertised(peer))
+            .unwrap_or_default();
+        has.family_iter(family)
+            .map(|(prefix, outgoing)| outgoing.route(prefix))
+            .collect()
     }
 
     /// How many that are. One look where the peer has everything, a walk over what is dirty otherwise.
     pub(crate) fn advertised_count(&self, peer: PeerId, family: Family) -> usize {
-        self.group_of(peer).map_or(0, |group| group.advertised_count(peer, family))
+        self.group_of(peer)
+            .map_or(0, |group| group.advertised_count(peer, family))
     }
 
     /// What stays behind although no policy wanted that: next hops that the session cannot express, routes too big.
     pub(crate) fn unsent(&self, peer: PeerId) -> Vec<(Prefix, Refusal)> {
         let group = self.group_of(peer);
-        group.map(|group| group.unsent().iter().map(|(at, why)| (at, *why)).collect()).unwrap_or_default()
-    }
-
-    /// How many that are.
-    pub(crate) fn unsent_count(&self, peer: PeerId, family: Family) -> usize {
-        self.group_of(peer).map_or(0, |group| group.unsent().family_len(family))
+        group
+            .map(|group| group.unsent().iter().map(|(at, why)| (at, *why)).collect())
+            .unwrap_or_default()
     }
 
     /// What is sent of a route to an established peer, or why nothing is; `None` where there is no session.

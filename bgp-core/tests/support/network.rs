@@ -53,11 +53,30 @@ struct End {
 }
 
 enum Happening {
-    Call { from: usize, connection: ConnectionId, to: SocketAddr },
-    Answer { from: usize, connection: ConnectionId, link: Option<usize> },
-    Deliver { link: usize, end: usize, octets: Bytes },
-    Written { node: usize, connection: ConnectionId, octets: usize },
-    Hangup { link: usize, end: usize },
+    Call {
+        from: usize,
+        connection: ConnectionId,
+        to: SocketAddr,
+    },
+    Answer {
+        from: usize,
+        connection: ConnectionId,
+        link: Option<usize>,
+    },
+    Deliver {
+        link: usize,
+        end: usize,
+        octets: Bytes,
+    },
+    Written {
+        node: usize,
+        connection: ConnectionId,
+        octets: usize,
+    },
+    Hangup {
+        link: usize,
+        end: usize,
+    },
 }
 
 impl Network {
@@ -134,7 +153,11 @@ impl Network {
 
     pub(crate) fn state(&self, node: usize, id: PeerId) -> StateName {
         let peers = self.nodes[node].speaker.peers();
-        peers.iter().find(|peer| peer.id == id).expect("a known peer").state
+        peers
+            .iter()
+            .find(|peer| peer.id == id)
+            .expect("a known peer")
+            .state
     }
 
     pub(crate) fn is_established(&self, node: usize, id: PeerId) -> bool {
@@ -151,7 +174,10 @@ impl Network {
     pub(crate) fn ended(&self, node: usize, id: PeerId) -> Vec<DownReason> {
         let events = self.nodes[node].events.iter();
         let reason = |(peer, event): &(PeerId, Event)| match event {
-            Event::Down { reason, was_established: true } if *peer == id => Some(reason.clone()),
+            Event::Down {
+                reason,
+                was_established: true,
+            } if *peer == id => Some(reason.clone()),
             _ => None,
         };
         events.filter_map(reason).collect()
@@ -167,7 +193,11 @@ impl Network {
     pub(crate) fn run_until(&mut self, limit: Duration, what: &str, holds: impl Fn(&Self) -> bool) {
         let end = self.now + limit;
         while !holds(self) {
-            assert!(self.step(end), "{what} within {limit:?}: {:?}", self.states());
+            assert!(
+                self.step(end),
+                "{what} within {limit:?}: {:?}",
+                self.states()
+            );
         }
     }
 
@@ -200,15 +230,33 @@ impl Network {
 
     fn happen(&mut self, happening: Happening) {
         match happening {
-            Happening::Call { from, connection, to } => self.call(from, connection, to),
-            Happening::Answer { from, connection, link } => self.answer(from, connection, link),
+            Happening::Call {
+                from,
+                connection,
+                to,
+            } => self.call(from, connection, to),
+            Happening::Answer {
+                from,
+                connection,
+                link,
+            } => self.answer(from, connection, link),
             Happening::Deliver { link, end, octets } => {
                 let to = self.links[link].ends[end];
                 if to.open && !self.links[link].cut {
-                    self.input(to.node, Input::Received { connection: to.connection, octets });
+                    self.input(
+                        to.node,
+                        Input::Received {
+                            connection: to.connection,
+                            octets,
+                        },
+                    );
                 }
             }
-            Happening::Written { node, connection, octets } => {
+            Happening::Written {
+                node,
+                connection,
+                octets,
+            } => {
                 self.input(node, Input::Written { connection, octets });
             }
             Happening::Hangup { link, end } => {
@@ -216,7 +264,13 @@ impl Network {
                 if to.open && !self.links[link].cut {
                     self.links[link].ends[end].open = false;
                     let error = "closed by peer".to_owned();
-                    self.input(to.node, Input::Closed { connection: to.connection, error });
+                    self.input(
+                        to.node,
+                        Input::Closed {
+                            connection: to.connection,
+                            error,
+                        },
+                    );
                 }
             }
         }
@@ -233,13 +287,28 @@ impl Network {
         };
         let local = SocketAddr::new(to.ip(), 179);
         let remote = SocketAddr::new(address(self.nodes[from].last), 40_000);
-        let accepted = self.nodes[callee].speaker.accept(self.now, local, remote).ok();
+        let accepted = self.nodes[callee]
+            .speaker
+            .accept(self.now, local, remote)
+            .ok();
         let link = accepted.map(|accepted| {
-            let end = |node, connection| End { node, connection, open: true, not_before: self.now };
-            self.links.push(Link { ends: [end(from, connection), end(callee, accepted)], cut: false });
+            let end = |node, connection| End {
+                node,
+                connection,
+                open: true,
+                not_before: self.now,
+            };
+            self.links.push(Link {
+                ends: [end(from, connection), end(callee, accepted)],
+                cut: false,
+            });
             self.links.len() - 1
         });
-        self.later(Happening::Answer { from, connection, link });
+        self.later(Happening::Answer {
+            from,
+            connection,
+            link,
+        });
         self.drain(callee);
     }
 
@@ -251,7 +320,14 @@ impl Network {
                 let callee = self.links[link].ends[1].node;
                 let local = SocketAddr::new(address(self.nodes[from].last), 40_000);
                 let remote = SocketAddr::new(address(self.nodes[callee].last), 179);
-                self.input(from, Input::Connected { connection, local, remote });
+                self.input(
+                    from,
+                    Input::Connected {
+                        connection,
+                        local,
+                        remote,
+                    },
+                );
             }
             Some(link) => {
                 self.links[link].ends[0].open = false;
@@ -260,7 +336,14 @@ impl Network {
             None if waited_for => {
                 let error = "closed by peer".to_owned();
                 let here = SocketAddr::new(address(self.nodes[from].last), 40_000);
-                self.input(from, Input::Connected { connection, local: here, remote: here });
+                self.input(
+                    from,
+                    Input::Connected {
+                        connection,
+                        local: here,
+                        remote: here,
+                    },
+                );
                 self.input(from, Input::Closed { connection, error });
             }
             None => {}
@@ -275,7 +358,11 @@ impl Network {
                     self.nodes[node].calls += 1;
                     self.nodes[node].calling.push(connection);
                     let to = SocketAddr::new(to, 179);
-                    self.later(Happening::Call { from: node, connection, to });
+                    self.later(Happening::Call {
+                        from: node,
+                        connection,
+                        to,
+                    });
                 }
                 Output::Send { connection, octets } => self.send(node, connection, octets),
                 Output::Close { connection } => {
@@ -293,9 +380,21 @@ impl Network {
     fn send(&mut self, node: usize, connection: ConnectionId, octets: Bytes) {
         let written = octets.len();
         if let Some((link, end)) = self.find(node, connection) {
-            self.in_order(link, end, Happening::Deliver { link, end: 1 - end, octets });
+            self.in_order(
+                link,
+                end,
+                Happening::Deliver {
+                    link,
+                    end: 1 - end,
+                    octets,
+                },
+            );
         }
-        self.later(Happening::Written { node, connection, octets: written });
+        self.later(Happening::Written {
+            node,
+            connection,
+            octets: written,
+        });
     }
 
     fn hang_up(&mut self, link: usize, end: usize) {

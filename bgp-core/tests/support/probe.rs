@@ -93,7 +93,8 @@ impl Probe {
                 return;
             }
             for (connection, octets) in written {
-                self.speaker.handle(self.now, Input::Written { connection, octets });
+                self.speaker
+                    .handle(self.now, Input::Written { connection, octets });
             }
         }
     }
@@ -121,7 +122,11 @@ impl Probe {
     pub(crate) fn answer_call(&mut self) -> ConnectionId {
         let connection = self.calls.pop().expect("a call is out");
         let (local, remote) = self.endpoints();
-        self.input(Input::Connected { connection, local, remote });
+        self.input(Input::Connected {
+            connection,
+            local,
+            remote,
+        });
         connection
     }
 
@@ -140,7 +145,10 @@ impl Probe {
     }
 
     fn endpoints(&self) -> (SocketAddr, SocketAddr) {
-        (SocketAddr::new(address(21), 40_000), SocketAddr::new(address(self.peer), 179))
+        (
+            SocketAddr::new(address(21), 40_000),
+            SocketAddr::new(address(self.peer), 179),
+        )
     }
 
     /// The peer says something; everything it says is encoded with four-octet AS numbers.
@@ -172,10 +180,12 @@ impl Probe {
     }
 
     pub(crate) fn heard_reason(&mut self, connection: ConnectionId) -> Option<Reason> {
-        self.heard(connection).into_iter().find_map(|message| match message {
-            Message::Notification(Notification { reason, .. }) => Some(reason),
-            _ => None,
-        })
+        self.heard(connection)
+            .into_iter()
+            .find_map(|message| match message {
+                Message::Notification(Notification { reason, .. }) => Some(reason),
+                _ => None,
+            })
     }
 
     /// Takes the call that is out through to a session.
@@ -197,7 +207,10 @@ impl Probe {
     }
 
     pub(crate) fn session(&self) -> Option<ConnectionId> {
-        self.speaker.peers()[0].session.as_ref().map(|session| session.connection)
+        self.speaker.peers()[0]
+            .session
+            .as_ref()
+            .map(|session| session.connection)
     }
 
     pub(crate) fn last_down(&self) -> Option<DownReason> {

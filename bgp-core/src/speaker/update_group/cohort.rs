@@ -59,12 +59,18 @@ const RUN_OCTETS: usize = 64 * 1024;
 impl Cohort {
     /// Peers that have nothing yet.
     pub(super) fn of_newcomers() -> Self {
-        Self { has_nothing: true, ..Self::default() }
+        Self {
+            has_nothing: true,
+            ..Self::default()
+        }
     }
 
     /// Peers that have the table except for this.
     pub(super) fn of_dirty(pending: PrefixMap<Before>) -> Self {
-        Self { pending, ..Self::default() }
+        Self {
+            pending,
+            ..Self::default()
+        }
     }
 
     /// The position of a peer that has taken everything.
@@ -73,7 +79,10 @@ impl Cohort {
     }
 
     pub(super) fn is_dirty(&self, table: &AdjRibOut) -> bool {
-        !self.plan.is_empty() || !self.moved.is_empty() || !self.pending.is_empty() || (self.has_nothing && !table.is_empty())
+        !self.plan.is_empty()
+            || !self.moved.is_empty()
+            || !self.pending.is_empty()
+            || (self.has_nothing && !table.is_empty())
     }
 
     /// Nothing dirty and nothing in the log: all members have the table.
@@ -87,13 +96,27 @@ impl Cohort {
     }
 
     /// The wanted route of a prefix changed. The prefix is not in the log beyond any member's position.
-    pub(super) fn change(&mut self, prefix: Prefix, old: Option<&Arc<Outgoing>>, new: Option<&Arc<Outgoing>>) {
+    pub(super) fn change(
+        &mut self,
+        prefix: Prefix,
+        old: Option<&Arc<Outgoing>>,
+        new: Option<&Arc<Outgoing>>,
+    ) {
         if self.has_nothing {
             return;
         }
-        let planned = self.plan.remove(prefix, old).or_else(|| self.moved.remove(prefix));
-        let place = if planned.is_some() { &mut self.moved } else { &mut self.pending };
-        let before = planned.or_else(|| place.remove(prefix)).unwrap_or_else(|| Before::of(old));
+        let planned = self
+            .plan
+            .remove(prefix, old)
+            .or_else(|| self.moved.remove(prefix));
+        let place = if planned.is_some() {
+            &mut self.moved
+        } else {
+            &mut self.pending
+        };
+        let before = planned
+            .or_else(|| place.remove(prefix))
+            .unwrap_or_else(|| Before::of(old));
         if !before.is_settled_by(new) {
             place.insert(prefix, before);
         }
@@ -102,8 +125,16 @@ impl Cohort {
     /// The position of the last message of the log that has the prefix.
     pub(super) fn logged(&self, prefix: Prefix) -> Option<u64> {
         // Changes are in prefix order, as their bucket was.
-        let has = |logged: &Logged| logged.changes.binary_search_by_key(&prefix, |change| change.prefix).is_ok();
-        self.log.iter().rposition(has).map(|index| self.first + index as u64)
+        let has = |logged: &Logged| {
+            logged
+                .changes
+                .binary_search_by_key(&prefix, |change| change.prefix)
+                .is_ok()
+        };
+        self.log
+            .iter()
+            .rposition(has)
+            .map(|index| self.first + index as u64)
     }
 
     /// What a peer at this position has otherwise than the table says. Not for newcomers, who have nothing at all.
@@ -119,20 +150,46 @@ impl Cohort {
     }
 
     /// How many more routes of a family a peer at this position has, as it sees them, than are wanted for it.
-    pub(super) fn surplus(&self, peer: PeerId, position: u64, family: Family, table: &AdjRibOut) -> isize {
+    pub(super) fn surplus(
+        &self,
+        peer: PeerId,
+        position: u64,
+        family: Family,
+        table: &AdjRibOut,
+    ) -> isize {
         let weigh = |before: &Before, wanted: Option<&Arc<Outgoing>>| {
-            isize::from(seen_by(peer, before.route()).is_some()) - isize::from(seen_by(peer, wanted).is_some())
+            isize::from(seen_by(peer, before.route()).is_some())
+                - isize::from(seen_by(peer, wanted).is_some())
         };
-        let in_order = self.dirty_iter(position).filter(|(prefix, ..)| prefix.family() == family);
-        let pending = self.moved.family_iter(family).chain(self.pending.family_iter(family));
-        in_order.map(|(_, before, wanted)| weigh(before, wanted)).sum::<isize>()
-            + pending.map(|(prefix, before)| weigh(before, table.get(prefix))).sum::<isize>()
+        let in_order = self
+            .dirty_iter(position)
+            .filter(|(prefix, ..)| prefix.family() == family);
+        let pending = self
+            .moved
+            .family_iter(family)
+            .chain(self.pending.family_iter(family));
+        in_order
+            .map(|(_, before, wanted)| weigh(before, wanted))
+            .sum::<isize>()
+            + pending
+                .map(|(prefix, before)| weigh(before, table.get(prefix)))
+                .sum::<isize>()
     }
 
-    fn dirty_iter(&self, position: u64) -> impl Iterator<Item = (Prefix, &Before, Option<&Arc<Outgoing>>)> {
-        let log = self.log.iter().skip(self.index(position)).flat_map(|logged| {
-            logged.changes.iter().map(|change| (change.prefix, &change.before, logged.wanted.as_ref()))
-        });
+    fn dirty_iter(
+        &self,
+        position: u64,
+    ) -> impl Iterator<Item = (Prefix, &Before, Option<&Arc<Outgoing>>)> {
+        let log = self
+            .log
+            .iter()
+            .skip(self.index(position))
+            .flat_map(|logged| {
+                logged
+                    .changes
+                    .iter()
+                    .map(|change| (change.prefix, &change.before, logged.wanted.as_ref()))
+            });
         log.chain(self.plan.iter())
     }
 
@@ -160,14 +217,22 @@ impl Cohort {
     }
 
     /// Encodes more of what is dirty into the log: about `budget` octets, at least one message where there is one.
-    pub(super) fn cut(&mut self, context: &WireContext, budget: usize, table: &AdjRibOut, plans: &mut u64) {
+    pub(super) fn cut(
+        &mut self,
+        context: &WireContext,
+        budget: usize,
+        table: &AdjRibOut,
+        plans: &mut u64,
+    ) {
         self.plan_if_needed(table, plans);
         let budget = budget.min(RUN_OCTETS);
         let mut writer = Writer::with_capacity(budget.min(context.max_message * 2));
         let mut batches: Vec<(Batch, usize, usize)> = vec![];
         let mut path = None;
         while writer.is_empty() || writer.len() + context.max_message <= budget {
-            let Some(batch) = self.plan.next_batch(context) else { break };
+            let Some(batch) = self.plan.next_batch(context) else {
+                break;
+            };
             let start = writer.len();
             write_batch(&mut writer, context, &batch, &mut path);
             batches.push((batch, start, writer.len()));
@@ -179,8 +244,21 @@ impl Cohort {
         let run = writer.finish();
         for (batch, start, end) in batches {
             let involved = self.involved(&batch);
-            let Batch { wanted, family, changes, .. } = batch;
-            let logged = Logged { run: run.clone(), start, end, wanted, family, changes, involved };
+            let Batch {
+                wanted,
+                family,
+                changes,
+                ..
+            } = batch;
+            let logged = Logged {
+                run: run.clone(),
+                start,
+                end,
+                wanted,
+                family,
+                changes,
+                involved,
+            };
             self.log_octets += logged.octets();
             self.log.push_back(logged);
         }
@@ -188,7 +266,13 @@ impl Cohort {
 
     /// As many messages of the log as follow each other in one buffer and fit the budget, at least one. How far the
     /// peer is then, and the octets; none where the messages say nothing to it.
-    pub(super) fn take(&self, peer: PeerId, position: u64, budget: usize, context: &WireContext) -> Option<(u64, Bytes)> {
+    pub(super) fn take(
+        &self,
+        peer: PeerId,
+        position: u64,
+        budget: usize,
+        context: &WireContext,
+    ) -> Option<(u64, Bytes)> {
         let mut messages = self.log.iter().skip(self.index(position));
         let first = messages.next()?;
         if first.involved.contains(&peer) {
@@ -225,7 +309,10 @@ impl Cohort {
     }
 
     fn involved(&self, batch: &Batch) -> BTreeSet<PeerId> {
-        let befores = batch.changes.iter().filter_map(|change| change.before.route()?.from());
+        let befores = batch
+            .changes
+            .iter()
+            .filter_map(|change| change.before.route()?.from());
         let sources = befores.chain(batch.wanted.as_ref().and_then(|route| route.from()));
         sources.filter(|peer| self.members.contains(peer)).collect()
     }
@@ -255,16 +342,33 @@ impl Logged {
                 (Some(_), Some(_)) => {}
             }
         }
-        let octets = |prefixes: &[Prefix]| prefixes.iter().map(|prefix| nlri_octets(context, *prefix)).sum();
+        let octets = |prefixes: &[Prefix]| {
+            prefixes
+                .iter()
+                .map(|prefix| nlri_octets(context, *prefix))
+                .sum()
+        };
         let mut writer = Writer::default();
         if !withdrawn.is_empty() {
-            write_withdrawal(&mut writer, context, self.family, octets(&withdrawn), withdrawn.into_iter());
+            write_withdrawal(
+                &mut writer,
+                context,
+                self.family,
+                octets(&withdrawn),
+                withdrawn.into_iter(),
+            );
         }
         if let Some(wanted) = wanted
             && !announced.is_empty()
         {
             let path = EncodedPath::of(context, self.family, wanted);
-            write_announcement(&mut writer, context, &path, octets(&announced), announced.into_iter());
+            write_announcement(
+                &mut writer,
+                context,
+                &path,
+                octets(&announced),
+                announced.into_iter(),
+            );
         }
         writer.finish()
     }
@@ -287,16 +391,25 @@ fn write_batch(
     if batch.octets == 0 {
         return;
     }
-    let told = batch.changes.iter().filter(|change| change.is_told).map(|change| change.prefix);
+    let told = batch
+        .changes
+        .iter()
+        .filter(|change| change.is_told)
+        .map(|change| change.prefix);
     let Some(wanted) = &batch.wanted else {
         write_withdrawal(writer, context, batch.family, batch.octets, told);
         return;
     };
-    let is_known =
-        path.as_ref().is_some_and(|known| Arc::ptr_eq(&known.wanted, wanted) && known.family == batch.family);
+    let is_known = path
+        .as_ref()
+        .is_some_and(|known| Arc::ptr_eq(&known.wanted, wanted) && known.family == batch.family);
     if !is_known {
         let encoded = EncodedPath::of(context, batch.family, wanted);
-        *path = Some(LastPath { wanted: Arc::clone(wanted), family: batch.family, encoded });
+        *path = Some(LastPath {
+            wanted: Arc::clone(wanted),
+            family: batch.family,
+            encoded,
+        });
     }
     if let Some(LastPath { encoded: path, .. }) = path {
         write_announcement(writer, context, path, batch.octets, told);

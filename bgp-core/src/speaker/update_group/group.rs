@@ -48,12 +48,10 @@ pub(super) struct Member {
     /// Beginnings of refreshes that are due at once.
     begins: Vec<Family>,
     ends: Vec<End>,
-    /// Refreshes that wait for the first End-of-RIB (RFC 7313 section 4).
+    /// Refreshes that wait for the End-of-RIB or for the end of the one before.
     deferred: Vec<Family>,
     /// Whether beginnings and ends of refreshes are told.
     enhanced_refresh: bool,
-    /// Families asked for again since octets were last taken.
-    asked: Vec<Family>,
 }
 
 /// A marker that follows the routes that were dirty when it was asked for.
@@ -81,7 +79,11 @@ pub(super) struct Leaver {
 
 impl Member {
     pub(super) fn new(families: &[Family], enhanced_refresh: bool, plans: u64) -> Self {
-        let end = |family: &Family| End { kind: EndKind::Rib, family: *family, plan: plans + 1 };
+        let end = |family: &Family| End {
+            kind: EndKind::Rib,
+            family: *family,
+            plan: plans + 1,
+        };
         Self {
             cohort: 0,
             position: 0,
@@ -89,13 +91,16 @@ impl Member {
             ends: families.iter().map(end).collect(),
             deferred: vec![],
             enhanced_refresh,
-            asked: vec![],
         }
     }
 }
 
 impl Group {
-    pub(super) fn new(key: GroupKey, exporter: Exporter, loc_rib: impl Iterator<Item = Route>) -> Self {
+    pub(super) fn new(
+        key: GroupKey,
+        exporter: Exporter,
+        loc_rib: impl Iterator<Item = Route>,
+    ) -> Self {
         let mut group = Self {
             key,
             exporter,
@@ -117,8 +122,17 @@ impl Group {
 
     /// Takes in a peer that has nothing.
     pub(super) fn join(&mut self, peer: PeerId, member: Member) {
-        let newcomers = self.cohorts.iter().find(|(_, cohort)| cohort.has_nothing).map(|(id, _)| *id);
-        let idle = || self.cohorts.iter().find(|(_, cohort)| cohort.is_idle(&self.table)).map(|(id, _)| *id);
+        let newcomers = self
+            .cohorts
+            .iter()
+            .find(|(_, cohort)| cohort.has_nothing)
+            .map(|(id, _)| *id);
+        let idle = || {
+            self.cohorts
+                .iter()
+                .find(|(_, cohort)| cohort.is_idle(&self.table))
+                .map(|(id, _)| *id)
+        };
         let place = newcomers.or_else(|| if self.table.is_empty() { idle() } else { None });
         let cohort = place.unwrap_or_else(|| self.add_cohort(Cohort::of_newcomers()));
         self.settle(peer, member, cohort);
@@ -150,8 +164,13 @@ impl Group {
             dirty.insert(prefix, again(before));
         }
         let has_markers = !leaver.member.ends.is_empty();
-        let fits = |cohort: &Cohort| (dirty.is_empty() || !has_markers) && cohort.differs_by(&dirty);
-        let place = self.cohorts.iter().find(|(_, cohort)| fits(cohort)).map(|(id, _)| *id);
+        let fits =
+            |cohort: &Cohort| (dirty.is_empty() || !has_markers) && cohort.differs_by(&dirty);
+        let place = self
+            .cohorts
+            .iter()
+            .find(|(_, cohort)| fits(cohort))
+            .map(|(id, _)| *id);
         let cohort = place.unwrap_or_else(|| self.add_cohort(Cohort::of_dirty(dirty)));
         self.settle(peer, leaver.member, cohort);
     }
@@ -166,10 +185,16 @@ impl Group {
 
     /// The best route of a prefix is another one, or there is none.
     pub(super) fn change(&mut self, prefix: Prefix, best: Option<&Route>) {
-        let Some((old, new)) = self.set(prefix, best) else { return };
+        let Some((old, new)) = self.set(prefix, best) else {
+            return;
+        };
         let ids: Vec<u64> = self.cohorts.keys().copied().collect();
         for id in ids {
-            if let Some(position) = self.cohorts.get(&id).and_then(|cohort| cohort.logged(prefix)) {
+            if let Some(position) = self
+                .cohorts
+                .get(&id)
+                .and_then(|cohort| cohort.logged(prefix))
+            {
                 self.split(id, position);
             }
         }
@@ -179,31 +204,35 @@ impl Group {
     }
 
     /// All routes of a family become dirty for a peer that asked for them (RFC 2918), with beginning and end where
-    /// both sides know these (RFC 7313).
+    /// both sides know these (RFC 7313). What is asked for while a table is still on its way waits for its end: no
+    /// beginning may come before End-of-RIB (RFC 7313 section 4), and a peer that asks again and again is served one
+    /// table after another.
     pub(super) fn refresh(&mut self, peer: PeerId, family: Family, plans: u64) {
-        let Some(member) = self.members.get_mut(&peer) else { return };
-        if !self.key.context.families.contains(&family) || member.asked.contains(&family) {
+        let Some(member) = self.members.get_mut(&peer) else {
+            return;
+        };
+        if !self.key.context.families.contains(&family) || member.deferred.contains(&family) {
             return;
         }
-        member.asked.push(family);
-        let awaits_end_of_rib = member.ends.iter().any(|end| end.kind == EndKind::Rib && end.family == family);
-        if member.enhanced_refresh && awaits_end_of_rib {
+        if member.ends.iter().any(|end| end.family == family) {
             member.deferred.push(family);
             return;
         }
+        member.ends.push(End {
+            kind: EndKind::Refresh,
+            family,
+            plan: plans + 1,
+        });
         if member.enhanced_refresh {
-            let is_running = member.ends.iter().any(|end| end.kind == EndKind::Refresh && end.family == family);
-            member.ends.retain(|end| end.kind != EndKind::Refresh || end.family != family);
-            member.ends.push(End { kind: EndKind::Refresh, family, plan: plans + 1 });
-            if !is_running {
-                member.begins.push(family);
-            }
+            member.begins.push(family);
         }
         self.make_dirty_again(peer, family);
     }
 
     pub(super) fn is_dirty(&self, peer: PeerId) -> bool {
-        let Some((member, cohort)) = self.place(peer) else { return false };
+        let Some((member, cohort)) = self.place(peer) else {
+            return false;
+        };
         member.position < cohort.tail()
             || cohort.is_dirty(&self.table)
             || !member.begins.is_empty()
@@ -212,18 +241,26 @@ impl Group {
     }
 
     /// The next octets for a peer; see [`super::UpdateGroups::next_octets`].
-    pub(super) fn next_octets(&mut self, peer: PeerId, budget: usize, plans: &mut u64) -> Option<Bytes> {
-        let member = self.members.get_mut(&peer)?;
-        member.asked.clear();
+    pub(super) fn next_octets(
+        &mut self,
+        peer: PeerId,
+        budget: usize,
+        plans: &mut u64,
+    ) -> Option<Bytes> {
         loop {
             let member = self.members.get_mut(&peer)?;
             let id = member.cohort;
             let cohort = self.cohorts.get_mut(&id)?;
             if !member.begins.is_empty() {
                 let begins = std::mem::take(&mut member.begins);
-                return Some(markers(begins.into_iter().map(begin_of_refresh), &self.key.context));
+                return Some(markers(
+                    begins.into_iter().map(begin_of_refresh),
+                    &self.key.context,
+                ));
             }
-            if let Some((position, octets)) = cohort.take(peer, member.position, budget, &self.key.context) {
+            if let Some((position, octets)) =
+                cohort.take(peer, member.position, budget, &self.key.context)
+            {
                 member.position = position;
                 self.trim(id);
                 if octets.is_empty() {
@@ -232,11 +269,17 @@ impl Group {
                 return Some(octets);
             }
             let is_due = |end: &End| !cohort.is_dirty(&self.table) || cohort.completed >= end.plan;
-            let (due, later): (Vec<End>, Vec<End>) = member.ends.iter().partition(|end| is_due(end));
+            let (due, later): (Vec<End>, Vec<End>) =
+                member.ends.iter().partition(|end| is_due(end));
             if !due.is_empty() {
                 member.ends = later;
-                let octets = markers(due.into_iter().map(End::message), &self.key.context);
+                let is_told = |end: &End| end.kind == EndKind::Rib || member.enhanced_refresh;
+                let told: Vec<End> = due.into_iter().filter(is_told).collect();
+                let octets = markers(told.into_iter().map(End::message), &self.key.context);
                 self.begin_deferred(peer, *plans);
+                if octets.is_empty() {
+                    continue;
+                }
                 return Some(octets);
             }
             if !cohort.is_dirty(&self.table) {
@@ -244,7 +287,9 @@ impl Group {
                 return None;
             }
             self.make_room_in_log(id);
-            self.cohorts.get_mut(&id)?.cut(&self.key.context, budget, &self.table, plans);
+            self.cohorts
+                .get_mut(&id)?
+                .cut(&self.key.context, budget, &self.table, plans);
         }
     }
 
@@ -260,7 +305,9 @@ impl Group {
 
     /// How many routes of a family that are.
     pub(super) fn advertised_count(&self, peer: PeerId, family: Family) -> usize {
-        let Some((member, cohort)) = self.place(peer) else { return 0 };
+        let Some((member, cohort)) = self.place(peer) else {
+            return 0;
+        };
         if cohort.has_nothing {
             return 0;
         }
@@ -278,7 +325,10 @@ impl Group {
         if route.source.peer() == Some(peer) {
             return Err(Refusal::OwnRoute);
         }
-        self.exporter.rules().explain(route).map(|outgoing| outgoing.route(route.prefix))
+        self.exporter
+            .rules()
+            .explain(route)
+            .map(|outgoing| outgoing.route(route.prefix))
     }
 
     /// How many cohorts there are, for tests of what is shared.
@@ -289,7 +339,11 @@ impl Group {
 
     /// Changes the wanted table; what was and what is wanted where that differs.
     #[expect(clippy::type_complexity, reason = "before and after")]
-    fn set(&mut self, prefix: Prefix, best: Option<&Route>) -> Option<(Option<Arc<Outgoing>>, Option<Arc<Outgoing>>)> {
+    fn set(
+        &mut self,
+        prefix: Prefix,
+        best: Option<&Route>,
+    ) -> Option<(Option<Arc<Outgoing>>, Option<Arc<Outgoing>>)> {
         let answer = best.map(|route| self.exporter.export(route));
         match answer {
             Some(Err(refusal)) if refusal.is_unwanted() => {
@@ -333,7 +387,9 @@ impl Group {
     }
 
     fn unsettle(&mut self, peer: PeerId, id: u64) {
-        let Some(cohort) = self.cohorts.get_mut(&id) else { return };
+        let Some(cohort) = self.cohorts.get_mut(&id) else {
+            return;
+        };
         cohort.members.remove(&peer);
         if cohort.members.is_empty() {
             self.cohorts.remove(&id);
@@ -345,7 +401,9 @@ impl Group {
     /// Those who have not taken the message at this position, or an earlier one, go their own way: together where they
     /// stand at the same place.
     fn split(&mut self, id: u64, position: u64) {
-        let Some(cohort) = self.cohorts.get(&id) else { return };
+        let Some(cohort) = self.cohorts.get(&id) else {
+            return;
+        };
         let mut leaving: BTreeMap<u64, Vec<PeerId>> = BTreeMap::new();
         for peer in &cohort.members {
             if let Some(member) = self.members.get(peer)
@@ -361,7 +419,11 @@ impl Group {
 
     /// Moves peers that stand at one position into a cohort of their own.
     fn move_out(&mut self, id: u64, position: u64, peers: &[PeerId]) -> u64 {
-        let dirty = self.cohorts.get(&id).map(|cohort| cohort.dirty_from(position)).unwrap_or_default();
+        let dirty = self
+            .cohorts
+            .get(&id)
+            .map(|cohort| cohort.dirty_from(position))
+            .unwrap_or_default();
         let own = self.add_cohort(Cohort::of_dirty(dirty));
         for peer in peers {
             if let Some(member) = self.members.remove(peer) {
@@ -373,8 +435,14 @@ impl Group {
     }
 
     fn trim(&mut self, id: u64) {
-        let Some(cohort) = self.cohorts.get_mut(&id) else { return };
-        let positions = cohort.members.iter().filter_map(|peer| self.members.get(peer)).map(|member| member.position);
+        let Some(cohort) = self.cohorts.get_mut(&id) else {
+            return;
+        };
+        let positions = cohort
+            .members
+            .iter()
+            .filter_map(|peer| self.members.get(peer))
+            .map(|member| member.position);
         if let Some(slowest) = positions.min() {
             cohort.trim(slowest);
         }
@@ -395,9 +463,16 @@ impl Group {
         if !self.cohorts.get(&id).is_some_and(is_idle) {
             return;
         }
-        let other = self.cohorts.iter().find(|(other, cohort)| **other != id && is_idle(cohort));
-        let Some(other) = other.map(|(other, _)| *other) else { return };
-        let Some(cohort) = self.cohorts.remove(&id) else { return };
+        let other = self
+            .cohorts
+            .iter()
+            .find(|(other, cohort)| **other != id && is_idle(cohort));
+        let Some(other) = other.map(|(other, _)| *other) else {
+            return;
+        };
+        let Some(cohort) = self.cohorts.remove(&id) else {
+            return;
+        };
         for peer in cohort.members {
             if let Some(member) = self.members.remove(&peer) {
                 self.settle(peer, member, other);
@@ -406,7 +481,9 @@ impl Group {
     }
 
     fn make_dirty_again(&mut self, peer: PeerId, family: Family) {
-        let Some((member, cohort)) = self.place(peer) else { return };
+        let Some((member, cohort)) = self.place(peer) else {
+            return;
+        };
         if cohort.has_nothing {
             return;
         }
@@ -430,27 +507,37 @@ impl Group {
         self.settle(peer, member, own);
     }
 
-    /// Refreshes that waited for the End-of-RIB that has just gone out.
+    /// Refreshes that waited for a marker which has just gone out.
     fn begin_deferred(&mut self, peer: PeerId, plans: u64) {
-        let Some(member) = self.members.get_mut(&peer) else { return };
-        let waits = |family: &Family| member.ends.iter().any(|end| end.kind == EndKind::Rib && end.family == *family);
-        let (later, now): (Vec<Family>, Vec<Family>) = member.deferred.iter().partition(|family| waits(family));
-        member.deferred = later;
-        for family in now {
+        let Some(member) = self.members.get_mut(&peer) else {
+            return;
+        };
+        for family in std::mem::take(&mut member.deferred) {
             self.refresh(peer, family, plans);
         }
     }
 
     fn leaver(&self, peer: PeerId, member: Member) -> Leaver {
-        // The member has been taken out of the list, so its place is looked up by hand.
         let mut asked_again = vec![];
-        let cohort = self.cohorts.get(&member.cohort).filter(|cohort| !cohort.has_nothing);
+        let cohort = self
+            .cohorts
+            .get(&member.cohort)
+            .filter(|cohort| !cohort.has_nothing);
         let has = cohort.map(|cohort| {
             let dirty = cohort.dirty_from(member.position);
-            asked_again.extend(dirty.iter().filter(|(_, before)| matches!(before, Before::Again(_))).map(|(at, _)| at));
+            asked_again.extend(
+                dirty
+                    .iter()
+                    .filter(|(_, before)| matches!(before, Before::Again(_)))
+                    .map(|(at, _)| at),
+            );
             has(peer, &self.table, &dirty)
         });
-        Leaver { member, has, asked_again }
+        Leaver {
+            member,
+            has,
+            asked_again,
+        }
     }
 }
 
@@ -458,7 +545,11 @@ fn has(peer: PeerId, table: &AdjRibOut, dirty: &PrefixMap<Before>) -> PrefixMap<
     let mut has = PrefixMap::default();
     let clean = table.iter().filter(|(prefix, _)| !dirty.contains(*prefix));
     let routes = clean.map(|(prefix, route)| (prefix, Some(route)));
-    for (prefix, route) in routes.chain(dirty.iter().map(|(prefix, before)| (prefix, before.route()))) {
+    for (prefix, route) in routes.chain(
+        dirty
+            .iter()
+            .map(|(prefix, before)| (prefix, before.route())),
+    ) {
         if let Some(route) = seen_by(peer, route) {
             has.insert(prefix, Arc::clone(route));
         }
@@ -477,17 +568,25 @@ impl End {
     fn message(self) -> Message {
         match self.kind {
             EndKind::Rib => Message::Update(Update::end_of_rib(self.family)),
-            EndKind::Refresh => Message::RouteRefresh(RouteRefresh { family: self.family, kind: RefreshKind::End }),
+            EndKind::Refresh => Message::RouteRefresh(RouteRefresh {
+                family: self.family,
+                kind: RefreshKind::End,
+            }),
         }
     }
 }
 
 fn begin_of_refresh(family: Family) -> Message {
-    Message::RouteRefresh(RouteRefresh { family, kind: RefreshKind::Begin })
+    Message::RouteRefresh(RouteRefresh {
+        family,
+        kind: RefreshKind::Begin,
+    })
 }
 
 /// Markers have at most 29 octets each, which every session allows.
 fn markers(messages: impl Iterator<Item = Message>, context: &WireContext) -> Bytes {
-    let encoded: Vec<Bytes> = messages.filter_map(|message| message.encode(context).ok()).collect();
+    let encoded: Vec<Bytes> = messages
+        .filter_map(|message| message.encode(context).ok())
+        .collect();
     encoded.concat().into()
 }

@@ -37,7 +37,8 @@ impl Before {
         match (self, wanted) {
             (Self::Nothing, None) => true,
             (Self::Sent(before), Some(wanted)) => {
-                Arc::ptr_eq(before, wanted) || (before.says_the_same(wanted) && before.source == wanted.source)
+                Arc::ptr_eq(before, wanted)
+                    || (before.says_the_same(wanted) && before.source == wanted.source)
             }
             _ => false,
         }
@@ -109,9 +110,14 @@ pub(super) struct Change {
 impl Plan {
     /// Everything in the table, for peers that have nothing.
     pub(super) fn of_everything(number: u64, table: &AdjRibOut) -> Self {
-        let mut plan = Self { number, ..Self::default() };
+        let mut plan = Self {
+            number,
+            ..Self::default()
+        };
         for (prefix, wanted) in table.iter() {
-            plan.bucket(prefix.family(), Some(wanted)).prefixes.push(prefix);
+            plan.bucket(prefix.family(), Some(wanted))
+                .prefixes
+                .push(prefix);
             plan.left += 1;
         }
         plan
@@ -119,7 +125,10 @@ impl Plan {
 
     /// These changes.
     pub(super) fn of(number: u64, dirty: PrefixMap<Before>, table: &AdjRibOut) -> Self {
-        let mut plan = Self { number, ..Self::default() };
+        let mut plan = Self {
+            number,
+            ..Self::default()
+        };
         // Withdrawals first: they make room at the peer.
         plan.bucket(Family::IPV4_UNICAST, None);
         plan.bucket(Family::IPV6_UNICAST, None);
@@ -137,13 +146,22 @@ impl Plan {
     }
 
     /// Takes a prefix out, given what was wanted of it until now.
-    pub(super) fn remove(&mut self, prefix: Prefix, wanted: Option<&Arc<Outgoing>>) -> Option<Before> {
+    pub(super) fn remove(
+        &mut self,
+        prefix: Prefix,
+        wanted: Option<&Arc<Outgoing>>,
+    ) -> Option<Before> {
         if self.is_empty() {
             return None;
         }
         let index = *self.by_wanted.get(&key(prefix.family(), wanted))?;
         let bucket = self.buckets.get_mut(index)?;
-        let place = bucket.next + bucket.prefixes.get(bucket.next..)?.binary_search(&prefix).ok()?;
+        let place = bucket.next
+            + bucket
+                .prefixes
+                .get(bucket.next..)?
+                .binary_search(&prefix)
+                .ok()?;
         let before = bucket.befores.take(place, bucket.prefixes.len())?;
         self.left -= 1;
         Some(before)
@@ -153,7 +171,11 @@ impl Plan {
     pub(super) fn iter(&self) -> impl Iterator<Item = (Prefix, &Before, Option<&Arc<Outgoing>>)> {
         self.buckets.iter().flat_map(|bucket| {
             (bucket.next..bucket.prefixes.len()).filter_map(move |place| {
-                Some((bucket.prefixes[place], bucket.befores.get(place)?, bucket.wanted.as_ref()))
+                Some((
+                    bucket.prefixes[place],
+                    bucket.befores.get(place)?,
+                    bucket.wanted.as_ref(),
+                ))
             })
         })
     }
@@ -214,13 +236,22 @@ impl Bucket {
             }
             most_octets += more;
             octets += if is_told { more } else { 0 };
-            changes.push(Change { prefix, before: before.clone(), is_told });
+            changes.push(Change {
+                prefix,
+                before: before.clone(),
+                is_told,
+            });
             self.next += 1;
         }
         if changes.is_empty() {
             return None;
         }
-        Some(Batch { wanted: self.wanted.clone(), family: self.family, octets, changes })
+        Some(Batch {
+            wanted: self.wanted.clone(),
+            family: self.family,
+            octets,
+            changes,
+        })
     }
 
     fn give_back_memory(&mut self) {

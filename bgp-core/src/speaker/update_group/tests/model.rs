@@ -20,12 +20,20 @@ pub(super) const V6: Family = Family::IPV6_UNICAST;
 pub(super) const US: Asn = Asn(64512);
 
 pub(super) fn export(policy: Arc<Policy>, originated_only: bool) -> Export {
-    Export { local_asn: US, policy, originated_only }
+    Export {
+        local_asn: US,
+        policy,
+        originated_only,
+    }
 }
 
 /// An external session with both families, from this address of ours.
 pub(super) fn session(local: &str) -> Session {
-    let context = WireContext { four_octet_as: true, families: vec![V4, V6], ..WireContext::initial() };
+    let context = WireContext {
+        four_octet_as: true,
+        families: vec![V4, V6],
+        ..WireContext::initial()
+    };
     Session {
         connection: ConnectionId(1),
         local: SocketAddr::new(local.parse().expect("an address"), 179),
@@ -55,6 +63,8 @@ pub(super) struct Receiver {
     pub(super) table: BTreeMap<Prefix, (Attributes, NextHop)>,
     /// Prefixes that may be told again although nothing changed.
     again: BTreeSet<Prefix>,
+    /// It asked for a table whose beginning it will not be told, so anything may come again.
+    asked_unmarked: bool,
     /// Not heard again since the beginning of a refresh.
     stale: BTreeMap<Family, BTreeSet<Prefix>>,
     /// Messages with routes.
@@ -72,6 +82,7 @@ impl Receiver {
             enhanced_refresh: session.enhanced_route_refresh,
             table: BTreeMap::new(),
             again: BTreeSet::new(),
+            asked_unmarked: false,
             stale: BTreeMap::new(),
             updates: 0,
             ends_of_rib: vec![],
@@ -89,7 +100,9 @@ impl Receiver {
     /// Takes once; whether there was something.
     pub(super) fn read(&mut self, groups: &mut UpdateGroups, budget: usize) -> bool {
         let was_dirty = groups.is_dirty(self.peer);
-        let Some(octets) = groups.next_octets(self.peer, budget) else { return false };
+        let Some(octets) = groups.next_octets(self.peer, budget) else {
+            return false;
+        };
         assert!(was_dirty, "octets for a peer that is not dirty");
         assert!(!octets.is_empty());
         assert!(octets.len() <= budget.max(2 * self.context.max_message));
@@ -102,17 +115,32 @@ impl Receiver {
         let advertised: BTreeMap<Prefix, (Attributes, NextHop)> = table
             .iter()
             .flatten()
-            .map(|route| (route.prefix, ((*route.attributes).clone(), route.next_hop.clone().expect("filled in"))))
+            .map(|route| {
+                (
+                    route.prefix,
+                    (
+                        (*route.attributes).clone(),
+                        route.next_hop.clone().expect("filled in"),
+                    ),
+                )
+            })
             .collect();
-        assert_eq!(advertised, self.table, "what was sent is what we say that we sent");
+        assert_eq!(
+            advertised, self.table,
+            "what was sent is what we say that we sent"
+        );
         for (family, routes) in [V4, V6].iter().zip(&table) {
             assert_eq!(groups.advertised_count(self.peer, *family), routes.len());
         }
         true
     }
 
-    /// All routes of the family that it has may come again.
-    pub(super) fn asked_again(&mut self, family: Family) {
+    /// It asked for the family again.
+    pub(super) fn asked(&mut self) {
+        self.asked_unmarked |= !self.enhanced_refresh;
+    }
+
+    fn may_come_again(&mut self, family: Family) {
         let own = self.table.keys().filter(|prefix| prefix.family() == family);
         self.again.extend(own);
     }
@@ -124,14 +152,21 @@ impl Receiver {
             Message::RouteRefresh(refresh) if refresh.kind == RefreshKind::Begin => {
                 assert!(self.enhanced_refresh);
                 self.begins.push(refresh.family);
-                self.asked_again(refresh.family);
-                let own = self.table.keys().copied().filter(|prefix| prefix.family() == refresh.family);
+                self.may_come_again(refresh.family);
+                let own = self
+                    .table
+                    .keys()
+                    .copied()
+                    .filter(|prefix| prefix.family() == refresh.family);
                 self.stale.insert(refresh.family, own.collect());
             }
             Message::RouteRefresh(refresh) => {
                 assert_eq!(refresh.kind, RefreshKind::End);
                 self.ends.push(refresh.family);
-                let stale = self.stale.remove(&refresh.family).expect("a beginning before the end");
+                let stale = self
+                    .stale
+                    .remove(&refresh.family)
+                    .expect("a beginning before the end");
                 assert!(stale.is_empty(), "all routes came again: {stale:?}");
             }
             other => panic!("not expected: {other:?}"),
@@ -151,10 +186,22 @@ impl Receiver {
             update.mp_reach.is_some(),
             !update.mp_unreach.is_empty(),
         ];
-        assert_eq!(parts.iter().filter(|part| **part).count(), 1, "one kind of routes in one message");
-        for nlri in update.withdrawn.iter().chain(update.mp_unreach.iter().flat_map(|lost| lost.nlri.iter())) {
+        assert_eq!(
+            parts.iter().filter(|part| **part).count(),
+            1,
+            "one kind of routes in one message"
+        );
+        for nlri in update
+            .withdrawn
+            .iter()
+            .chain(update.mp_unreach.iter().flat_map(|lost| lost.nlri.iter()))
+        {
             let had = self.table.remove(&nlri.prefix);
-            assert!(had.is_some(), "{} was withdrawn and never announced", nlri.prefix);
+            assert!(
+                had.is_some(),
+                "{} was withdrawn and never announced",
+                nlri.prefix
+            );
             self.heard_again(nlri.prefix);
         }
         let classic = update.next_hop.map(NextHop::V4);
@@ -163,17 +210,32 @@ impl Receiver {
         }
         if let Some(reach) = &update.mp_reach {
             for nlri in reach.nlri.iter() {
-                self.announced(nlri.prefix, update.attributes.as_ref(), Some(&reach.next_hop));
+                self.announced(
+                    nlri.prefix,
+                    update.attributes.as_ref(),
+                    Some(&reach.next_hop),
+                );
             }
         }
     }
 
-    fn announced(&mut self, prefix: Prefix, attributes: Option<&Attributes>, next_hop: Option<&NextHop>) {
-        let route = (attributes.expect("attributes").clone(), next_hop.expect("a next hop").clone());
-        let may_repeat = self.again.contains(&prefix);
+    fn announced(
+        &mut self,
+        prefix: Prefix,
+        attributes: Option<&Attributes>,
+        next_hop: Option<&NextHop>,
+    ) {
+        let route = (
+            attributes.expect("attributes").clone(),
+            next_hop.expect("a next hop").clone(),
+        );
+        let may_repeat = self.asked_unmarked || self.again.contains(&prefix);
         self.heard_again(prefix);
         let before = self.table.insert(prefix, route);
-        assert!(may_repeat || before.as_ref() != self.table.get(&prefix), "{prefix} was told twice");
+        assert!(
+            may_repeat || before.as_ref() != self.table.get(&prefix),
+            "{prefix} was told twice"
+        );
     }
 
     fn heard_again(&mut self, prefix: Prefix) {
