@@ -57,6 +57,11 @@ impl PeerConfig {
 }
 
 impl PeerConfig {
+    /// The capabilities of our OPEN, in order, for status before there is a session.
+    pub fn offered_capabilities(&self, local: Local) -> Vec<Capability> {
+        self.offer(local).open().capabilities
+    }
+
     /// What the OPEN says.
     pub(super) fn offer(&self, local: Local) -> Offer {
         Offer {
