@@ -4,6 +4,7 @@ mod support;
 
 use std::time::Duration;
 
+use bgp_core::attribute::NextHop;
 use bgp_core::capability::{Capability, GracefulRestart};
 use bgp_core::fsm::StateName;
 use bgp_core::message::{Message, Notification, RefreshKind, RouteRefresh, Update};
@@ -15,7 +16,9 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use support::network::Network;
-use support::probe::{PEER, Probe, announcement, open_of, peer_context, peer_open, withdrawal};
+use support::probe::{
+    OUR_IPV6, PEER, Probe, announcement, open_of, peer_context, peer_open, withdrawal,
+};
 use support::{
     LEFT_AS, RIGHT_AS, address, open_settings, origination, prefix, settings, speaker_config,
 };
@@ -620,6 +623,40 @@ fn a_restarted_peer_with_graceful_restart_replaces_its_session() {
     assert_eq!(probe.session(), Some(second));
     assert!(probe.closed.contains(&first));
     assert_eq!(probe.heard_reason(first), None);
+}
+
+#[test]
+fn an_ipv6_session_carries_both_families_with_its_own_address_as_next_hop() {
+    let remote: std::net::Ipv6Addr = "2001:db8::1".parse().expect("an address");
+    let mut probe = Probe::with(settings(PeerConfig::new(remote.into(), RIGHT_AS)));
+    probe.input(Input::Originate(origination("2001:db8:5::224/128")));
+    probe.input(Input::Originate(origination("10.0.0.1/32")));
+    let session = probe.answer_call();
+    let mut open = peer_open();
+    let tuple = (V4, bgp_core::types::Afi::IPV6);
+    open.capabilities
+        .push(Capability::ExtendedNextHop(vec![tuple]));
+    probe.say(session, &Message::Open(open));
+    probe.say(session, &Message::Keepalive);
+    let heard = probe.heard(session);
+    let reached: Vec<String> = heard
+        .iter()
+        .filter_map(|message| match message {
+            Message::Update(update) => update.mp_reach.as_ref(),
+            _ => None,
+        })
+        .map(|reach| {
+            assert_eq!(reach.next_hop, NextHop::V6(OUR_IPV6));
+            reach
+                .nlri
+                .iter()
+                .map(|nlri| nlri.prefix.to_string())
+                .collect()
+        })
+        .collect();
+    assert_eq!(reached.len(), 2, "{heard:?}");
+    assert!(reached.contains(&"10.0.0.1/32".to_owned()));
+    assert!(reached.contains(&"2001:db8:5::224/128".to_owned()));
 }
 
 #[test]

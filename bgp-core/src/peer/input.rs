@@ -17,7 +17,7 @@ pub enum Input {
     Reset(Notification),
     /// Apply a changed configuration: the session ends only where the change needs it (text in the Cease).
     Configure(PeerConfig),
-    /// The connection that [`Output::Connect`] asked for stands.
+    /// The connection that [`Output::Connect`](super::Output::Connect) asked for stands.
     Connected {
         /// As in the output.
         connection: ConnectionId,
@@ -49,7 +49,7 @@ pub enum Input {
         /// A chunk of any size.
         octets: Bytes,
     },
-    /// The kernel took octets of earlier [`Output::Send`]s.
+    /// The kernel took octets of earlier [`Output::Send`](super::Output::Send)s.
     Written {
         /// On this connection.
         connection: ConnectionId,

@@ -1,7 +1,7 @@
 //! One neighbour and its at most two connections (RFC 4271 section 8.2.1).
 //!
 //! Decides when to call, which of two connections survives, and what a changed configuration costs. The machine of each
-//! connection is in [`fsm`](crate::fsm); what a route is, nobody here knows.
+//! connection is in [`fsm`]; what a route is, nobody here knows.
 
 mod backoff;
 mod collision;

@@ -17,7 +17,8 @@ pub enum Output {
         /// The connection's name from now on.
         connection: ConnectionId,
     },
-    /// Write these octets. At most [`Speaker::SEND_WINDOW`] octets (and one message) of one connection are outstanding.
+    /// Write these octets. At most [`Speaker::SEND_WINDOW`](super::Speaker::SEND_WINDOW)
+    /// octets (and one message) of one connection are outstanding.
     Send {
         /// On this connection.
         connection: ConnectionId,

@@ -1,7 +1,7 @@
 //! One speaker under test and a peer that is played by hand, message by message.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use bgp_core::capability::Capability;
@@ -16,6 +16,9 @@ use bytes::Bytes;
 use super::{LEFT_AS, RIGHT_AS, address, attributes_of, open_settings, router_id, speaker_config};
 
 pub(crate) const PEER: PeerId = PeerId(1);
+
+/// Our end where the peer has an IPv6 address.
+pub(crate) const OUR_IPV6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x21);
 
 /// The speaker is 192.168.10.21 of AS 64512; the peer is 192.168.10.`peer` of AS 64513.
 pub(crate) struct Probe {
@@ -33,7 +36,7 @@ pub(crate) struct Probe {
     pub(crate) outstanding: BTreeMap<ConnectionId, usize>,
     /// Confirm octets as soon as they are sent.
     pub(crate) reads: bool,
-    peer: u8,
+    address: IpAddr,
 }
 
 impl Probe {
@@ -54,7 +57,7 @@ impl Probe {
             sent: BTreeMap::new(),
             outstanding: BTreeMap::new(),
             reads: true,
-            peer: 1,
+            address: settings.session.address,
         };
         probe.input(Input::SetPeer(PEER, settings));
         probe
@@ -145,9 +148,14 @@ impl Probe {
     }
 
     fn endpoints(&self) -> (SocketAddr, SocketAddr) {
+        let here = if self.address.is_ipv6() {
+            OUR_IPV6.into()
+        } else {
+            address(21)
+        };
         (
-            SocketAddr::new(address(21), 40_000),
-            SocketAddr::new(address(self.peer), 179),
+            SocketAddr::new(here, 40_000),
+            SocketAddr::new(self.address, 179),
         )
     }
 
@@ -235,6 +243,7 @@ pub(crate) fn peer_context() -> WireContext {
     WireContext {
         four_octet_as: true,
         families: vec![Family::IPV4_UNICAST, Family::IPV6_UNICAST],
+        extended_next_hop: vec![Family::IPV4_UNICAST],
         max_message: 65_535,
         ..WireContext::initial()
     }
