@@ -131,7 +131,11 @@ impl Agent {
         state: Arc<State>,
     ) -> Self {
         Self {
-            instances: Instances::new(settings.node.clone(), state.changes().clone()),
+            instances: Instances::new(
+                settings.node.clone(),
+                state.changes().clone(),
+                !statuses.recorded().borrow().is_empty(),
+            ),
             settings,
             allocate,
             book: AddressBook::default(),
@@ -154,6 +158,7 @@ impl Agent {
         for action in diff(&mut self.applied, plan) {
             self.instances.perform(action).await;
         }
+        self.instances.first_plan_applied();
         self.state.set_instances(self.instances.handles());
         self.state.set_view(ClusterView {
             ready: snapshot.complete,

@@ -15,6 +15,8 @@ use crate::plan::action::{Action, Change, Identity, StopReason};
 pub(super) struct Instances {
     node: String,
     changes: Changes,
+    /// Whether peers may still have routes of a process before this one. True for the first plan at most.
+    restarted: bool,
     running: BTreeMap<String, (InstanceHandle, Id)>,
     tasks: JoinSet<()>,
     names: HashMap<Id, String>,
@@ -23,10 +25,11 @@ pub(super) struct Instances {
 }
 
 impl Instances {
-    pub(super) fn new(node: String, changes: Changes) -> Self {
+    pub(super) fn new(node: String, changes: Changes, restarted: bool) -> Self {
         Self {
             node,
             changes,
+            restarted,
             running: BTreeMap::new(),
             tasks: JoinSet::new(),
             names: HashMap::new(),
@@ -36,6 +39,11 @@ impl Instances {
 
     pub(super) fn handles(&self) -> BTreeMap<String, InstanceHandle> {
         self.running.iter().map(|(name, (handle, _))| (name.clone(), handle.clone())).collect()
+    }
+
+    /// The first plan is applied: what starts from now on was not there before.
+    pub(super) fn first_plan_applied(&mut self) {
+        self.restarted = false;
     }
 
     /// Performs one action.
@@ -53,6 +61,7 @@ impl Instances {
             node: self.node.clone(),
             // The only randomness of the protocol: its jitter. Two nodes that start together must not retry together.
             seed: RandomState::new().hash_one(&name),
+            restarted: self.restarted,
             changes: self.changes.clone(),
         };
         let (handle, run) = driver::instance(identity, context);

@@ -3,7 +3,7 @@
 //! Memory is bounded: a reader holds one chunk and waits until the driver takes it, so that a peer which floods us is
 //! slowed down by its own TCP window; what may be queued towards a peer is [`QUEUE_LIMIT`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::socket_options;
 use crate::cluster::Password;
@@ -37,6 +37,8 @@ const CHUNK: usize = 64 * 1024;
 const CHUNK_LEAST: usize = 4096;
 /// Connections that the kernel may hold for us before we take them.
 const BACKLOG: i32 = 128;
+/// Refused addresses that a listener remembers, to log each once.
+const STRANGERS: usize = 16;
 /// Pause after an accept that failed for want of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -271,6 +273,7 @@ async fn accept(
     callers: watch::Receiver<Callers>,
     events: mpsc::Sender<Event>,
 ) {
+    let mut strangers = BTreeSet::new();
     loop {
         let (socket, remote) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -288,7 +291,10 @@ async fn accept(
             Err(_) => continue,
         };
         let Some(ttl) = callers.borrow().get(&remote.ip()).copied() else {
-            debug!(%remote, "connection refused: no peer is configured with this address");
+            // Each stranger is worth one line, and no more memory than that of a few.
+            if strangers.len() < STRANGERS && strangers.insert(remote.ip()) {
+                info!(%remote, "connection refused: no peer is configured with this address");
+            }
             continue;
         };
         let prepared = socket_options::common(&socket, remote.ip())

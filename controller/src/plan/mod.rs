@@ -3,8 +3,12 @@
 pub mod action;
 pub mod addresses;
 pub mod diff;
+mod export;
 pub mod peers;
+mod routes;
 pub mod status;
+#[cfg(test)]
+mod testing;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};

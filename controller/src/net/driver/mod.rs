@@ -54,6 +54,9 @@ pub struct Context {
     pub node: String,
     /// Feeds the jitter.
     pub seed: u64,
+    /// Whether the process was restarted while peers may still have our routes: peers of the first batch of changes are
+    /// told so (RFC 4724 section 4.1).
+    pub restarted: bool,
     /// Whom to tell that something changed.
     pub changes: Changes,
 }
@@ -95,6 +98,8 @@ struct Driver {
 #[derive(Debug)]
 struct PeerState {
     plan: PeerPlan,
+    /// Whether its first session is one after a restart of ours.
+    restarting: bool,
     /// What the OPEN offers.
     offered: Vec<Capability>,
     /// `None` while it is blocked.
@@ -334,6 +339,7 @@ impl Driver {
                     self.change(change);
                 }
                 self.drain();
+                self.context.restarted = false;
                 self.context.changes.announce();
             }
             // Whoever asked may have stopped waiting.

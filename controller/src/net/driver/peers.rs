@@ -50,9 +50,17 @@ impl Driver {
                 PeerId(self.next_peer)
             })),
         };
-        let settings = self
-            .role
-            .apply(settings(&self.identity, &self.context.node, &plan));
+        let former = self.names.remove(&name);
+        let restarting = match &former {
+            Some(former) => former.restarting,
+            None => self.context.restarted,
+        };
+        let settings = self.role.apply(settings(
+            &self.identity,
+            &self.context.node,
+            &plan,
+            restarting,
+        ));
         let fault = match &self.listeners {
             Some(listeners) if id.is_some() => listeners
                 .set_password(plan.address, plan.password.as_ref())
@@ -67,11 +75,12 @@ impl Driver {
             router_id: self.identity.router_id,
         };
         let offered = settings.session.offered_capabilities(local);
-        let logged = self.names.remove(&name).and_then(|state| state.logged);
+        let logged = former.and_then(|state| state.logged);
         self.names.insert(
             name.clone(),
             PeerState {
                 plan,
+                restarting,
                 offered,
                 id,
                 fault,
@@ -170,7 +179,12 @@ pub(super) fn transport(identity: &Identity, plan: &PeerPlan) -> Transport {
     }
 }
 
-fn settings(identity: &Identity, node: &str, plan: &PeerPlan) -> PeerSettings {
+fn settings(
+    identity: &Identity,
+    node: &str,
+    plan: &PeerPlan,
+    restarting: bool,
+) -> PeerSettings {
     let mut extra_capabilities = vec![Capability::Fqdn {
         host: node.to_owned(),
         domain: String::new(),
@@ -188,7 +202,7 @@ fn settings(identity: &Identity, node: &str, plan: &PeerPlan) -> PeerSettings {
             connect_retry: plan.connect_retry,
             families: plan.families.clone(),
             graceful_restart: plan.graceful_restart.map(|restart_time| GracefulRestart {
-                restarting: false,
+                restarting,
                 notification: true,
                 restart_time,
                 families: plan.families.iter().map(|family| (*family, true)).collect(),

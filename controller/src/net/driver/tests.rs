@@ -142,6 +142,7 @@ fn start(listen_port: Option<u16>) -> (InstanceHandle, tokio::task::JoinHandle<(
         name: "64512".to_owned(),
         node: "k3s1".to_owned(),
         seed: 1,
+        restarted: false,
         changes: Changes::default(),
     };
     let (handle, run) = instance(identity, context);

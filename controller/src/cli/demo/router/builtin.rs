@@ -43,6 +43,7 @@ impl Builtin {
             name: "router".to_owned(),
             node: "router".to_owned(),
             seed: 1,
+            restarted: false,
             changes: Changes::default(),
         };
         let (handle, driver) = driver::router(identity, context);
@@ -139,6 +140,7 @@ mod tests {
             name: "64512".to_owned(),
             node: "node".to_owned(),
             seed: 2,
+            restarted: false,
             changes: Changes::default(),
         };
         let (handle, driver) = driver::instance(identity, context);
