@@ -13,41 +13,17 @@ use bgp_core::speaker::{Event, PeerId, PeerSettings, Refused};
 use bgp_core::types::{CeaseSubcode, FsmSubcode, HeaderSubcode, OpenSubcode, Reason};
 use bgp_core::{Asn, Family, HoldTime, Input, Policy, Speaker, SpeakerConfig};
 use bytes::Bytes;
-use proptest::prelude::*;
 
-use support::network::Network;
+use support::network::{LEFT, Network, RIGHT, both_established, pair, received, start_both};
 use support::probe::{
-    OUR_IPV6, PEER, Probe, announcement, open_of, peer_context, peer_open, withdrawal,
+    CONTROL, OUR_IPV6, PEER, Probe, announcement, open_of, peer_context, peer_open, withdrawal,
 };
 use support::{
-    LEFT_AS, RIGHT_AS, address, open_settings, origination, prefix, settings, speaker_config,
+    LEFT_AS, RIGHT_AS, address, hold, open_settings, origination, prefix, settings, speaker_config,
 };
 
 const V4: Family = Family::IPV4_UNICAST;
 const SECOND: Duration = Duration::from_secs(1);
-const LEFT: usize = 0;
-const RIGHT: usize = 1;
-
-fn hold(seconds: u16) -> HoldTime {
-    HoldTime::new(seconds).expect("valid")
-}
-
-/// Two speakers that both call, of different AS, with these last octets of their identifiers.
-fn pair(seed: u64, most_latency: Duration, left_id: u8, right_id: u8) -> Network {
-    let mut network = Network::new(seed, most_latency);
-    network.add(21, speaker_config(LEFT_AS, left_id, seed));
-    network.add(1, speaker_config(RIGHT_AS, right_id, seed ^ 0xFFFF));
-    network
-}
-
-fn start_both(network: &mut Network) {
-    network.set_peer(LEFT, PEER, open_settings(1, RIGHT_AS));
-    network.set_peer(RIGHT, PEER, open_settings(21, LEFT_AS));
-}
-
-fn both_established(network: &Network) -> bool {
-    network.is_established(LEFT, PEER) && network.is_established(RIGHT, PEER)
-}
 
 fn established_pair(settle: impl Fn(&mut PeerSettings)) -> Network {
     let mut network = pair(1, Duration::from_millis(1), 21, 1);
@@ -60,14 +36,6 @@ fn established_pair(settle: impl Fn(&mut PeerSettings)) -> Network {
     network.set_peer(LEFT, PEER, left);
     network.run_until(SECOND, "both are established", both_established);
     network
-}
-
-fn received(network: &Network, node: usize) -> Vec<String> {
-    let routes = network.nodes[node].speaker.received(PEER, V4);
-    routes
-        .iter()
-        .map(|route| route.prefix.to_string())
-        .collect()
 }
 
 fn is_cease(reason: &DownReason, subcode: CeaseSubcode) -> bool {
@@ -123,20 +91,6 @@ fn a_withdrawn_route_leaves_the_peer() {
     network.run(SECOND);
     assert!(received(&network, RIGHT).is_empty());
     assert!(network.nodes[LEFT].speaker.advertised(PEER, V4).is_empty());
-}
-
-#[test]
-fn a_simultaneous_open_keeps_the_connection_of_the_higher_identifier() {
-    for (left, right, caller) in [(21, 1, LEFT), (1, 21, RIGHT)] {
-        let mut network = pair(1, Duration::ZERO, left, right);
-        start_both(&mut network);
-        network.run(SECOND);
-        assert!(both_established(&network));
-        assert_eq!(network.open_links(), 1);
-        let peers = network.nodes[caller].speaker.peers();
-        let session = peers[0].session.clone().expect("a session");
-        assert_eq!(session.remote.port(), 179, "node {caller} called");
-    }
 }
 
 #[test]
@@ -378,13 +332,6 @@ fn a_stranger_is_refused() {
 }
 
 #[test]
-fn a_third_connection_is_refused() {
-    let mut probe = Probe::new();
-    probe.call().expect("one place is free beside our own call");
-    assert_eq!(probe.call(), Err(Refused::NotNow(address(1))));
-}
-
-#[test]
 fn a_wrong_as_is_refused_and_not_hammered() {
     let mut probe = Probe::new();
     let mut refused = 0;
@@ -556,76 +503,6 @@ fn messages_out_of_turn_end_the_connection_with_the_code_of_the_state() {
 }
 
 #[test]
-fn garbage_on_a_second_connection_leaves_the_session_alone() {
-    let mut probe = Probe::new();
-    let session = probe.establish();
-    probe.say(session, &announcement(&["10.0.0.0/8"], &[64513]));
-    for garbage in [
-        &[0_u8; 19][..],
-        &[0xFF; 300],
-        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
-    ] {
-        let second = probe.call().expect("a place is free");
-        probe.say_octets(second, Bytes::copy_from_slice(garbage));
-        assert!(matches!(
-            probe.heard_reason(second),
-            Some(Reason::Header(_))
-        ));
-        assert!(probe.closed.contains(&second));
-        assert_eq!(probe.session(), Some(session));
-    }
-    assert!(probe.heard_reason(session).is_none());
-    assert_eq!(probe.speaker.received(PEER, V4).len(), 1);
-    probe.pass_alive(session, Duration::from_secs(600));
-    assert_eq!(probe.session(), Some(session));
-    assert_eq!(probe.calls_in_all, 1);
-}
-
-#[test]
-fn a_second_connection_with_a_good_open_loses_against_the_session() {
-    let mut probe = Probe::new();
-    let session = probe.establish();
-    let second = probe.call().expect("a place is free");
-    probe.say(second, &Message::Open(peer_open()));
-    let collision = Reason::Cease(CeaseSubcode::ConnectionCollision);
-    assert_eq!(probe.heard_reason(second), Some(collision));
-    assert_eq!(probe.session(), Some(session));
-}
-
-#[test]
-fn a_silent_second_connection_does_not_hinder_the_first() {
-    let mut probe = Probe::new();
-    probe.call().expect("a place is free");
-    let session = probe.establish();
-    probe.pass_alive(session, Duration::from_secs(600));
-    assert_eq!(probe.session(), Some(session));
-}
-
-#[test]
-fn a_restarted_peer_with_graceful_restart_replaces_its_session() {
-    let restart = GracefulRestart {
-        restart_time: 120,
-        families: vec![(V4, true)],
-        ..GracefulRestart::default()
-    };
-    let mut ours = open_settings(1, RIGHT_AS);
-    ours.session.graceful_restart = Some(restart.clone());
-    let mut probe = Probe::with(ours);
-    let mut open = peer_open();
-    open.capabilities.push(Capability::GracefulRestart(restart));
-    let first = probe.answer_call();
-    probe.say(first, &Message::Open(open.clone()));
-    probe.say(first, &Message::Keepalive);
-    assert_eq!(probe.session(), Some(first));
-    let second = probe.call().expect("a place is free");
-    probe.say(second, &Message::Open(open));
-    probe.say(second, &Message::Keepalive);
-    assert_eq!(probe.session(), Some(second));
-    assert!(probe.closed.contains(&first));
-    assert_eq!(probe.heard_reason(first), None);
-}
-
-#[test]
 fn an_ipv6_session_carries_both_families_with_its_own_address_as_next_hop() {
     let remote: std::net::Ipv6Addr = "2001:db8::1".parse().expect("an address");
     let mut probe = Probe::with(settings(PeerConfig::new(remote.into(), RIGHT_AS)));
@@ -708,69 +585,6 @@ fn a_farewell_takes_our_routes_along_where_a_plain_cease_would_not() {
         probe.input(Input::RemovePeer(PEER, shutdown));
         assert_eq!(probe.heard_reason(session), Some(Reason::Cease(said)));
     }
-}
-
-#[test]
-fn both_orders_of_crossed_opens_keep_the_same_connection() {
-    // The speaker is 192.168.10.21; the peer's identifier is lower or higher.
-    for (peer_id, ours_wins) in [(1, true), (99, false)] {
-        for ours_first in [true, false] {
-            let mut probe = Probe::new();
-            let ours = probe.answer_call();
-            let theirs = probe.call().expect("a place is free");
-            let open = Message::Open(open_of(RIGHT_AS, peer_id));
-            let (first, second) = if ours_first {
-                (ours, theirs)
-            } else {
-                (theirs, ours)
-            };
-            probe.say(first, &open);
-            probe.say(second, &open);
-            let (winner, loser) = if ours_wins {
-                (ours, theirs)
-            } else {
-                (theirs, ours)
-            };
-            let collision = Reason::Cease(CeaseSubcode::ConnectionCollision);
-            assert_eq!(probe.heard_reason(loser), Some(collision));
-            probe.say(winner, &Message::Keepalive);
-            assert_eq!(probe.session(), Some(winner));
-        }
-    }
-}
-
-#[test]
-fn a_call_of_ours_is_dropped_when_the_peers_own_becomes_the_session() {
-    for answered in [false, true] {
-        let mut probe = Probe::new();
-        let ours = if answered {
-            probe.answer_call()
-        } else {
-            probe.calls[0]
-        };
-        let theirs = probe.call().expect("a place is free");
-        probe.finish(theirs);
-        assert!(probe.closed.contains(&ours));
-        let told = answered.then_some(Reason::Cease(CeaseSubcode::ConnectionCollision));
-        assert_eq!(probe.heard_reason(ours), told);
-        probe.pass_alive(theirs, Duration::from_secs(600));
-        assert_eq!(probe.session(), Some(theirs));
-        assert_eq!(probe.calls_in_all, 1);
-    }
-}
-
-#[test]
-fn the_loser_of_a_collision_hears_no_keepalive() {
-    let mut probe = Probe::new();
-    let ours = probe.answer_call();
-    let theirs = probe.call().expect("a place is free");
-    probe.say(ours, &Message::Open(peer_open()));
-    probe.say(theirs, &Message::Open(peer_open()));
-    let heard = probe.heard(theirs);
-    assert!(
-        matches!(heard[..], [Message::Open(_), Message::Notification(_)]),
-        "{heard:?}"
-    );
 }
 
 #[test]
@@ -965,9 +779,6 @@ fn keepalives_go_out_while_updates_wait_and_never_pile_up() {
     assert_eq!(probe.heard(session), [Message::Keepalive]);
 }
 
-/// OPEN, KEEPALIVE and NOTIFICATION at their largest.
-const CONTROL: usize = 3 * 4096;
-
 #[test]
 fn octets_in_pieces_mean_the_same() {
     let mut probe = Probe::new();
@@ -1016,167 +827,4 @@ fn inputs_about_connections_that_are_gone_are_ignored() {
         error: String::new(),
     });
     assert_eq!(probe.session(), None);
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
-
-    #[test]
-    fn simultaneous_opens_converge_to_exactly_one_session(
-        seed in any::<u64>(),
-        latency in 0_u64..200,
-        ids in prop_oneof![Just((21_u8, 1_u8)), Just((1, 21)), Just((7, 7))],
-    ) {
-        let mut network = pair(seed, Duration::from_millis(latency), ids.0, ids.1);
-        start_both(&mut network);
-        network.input(LEFT, Input::Originate(origination("10.0.0.1/32")));
-        network.run_until(Duration::from_secs(60), "both are established", both_established);
-        network.run(Duration::from_secs(10));
-        prop_assert!(both_established(&network));
-        prop_assert_eq!(network.open_links(), 1);
-        let ends = [LEFT, RIGHT].map(|node| network.ended(node, PEER).len());
-        network.run(Duration::from_secs(1000));
-        prop_assert_eq!(ends, [LEFT, RIGHT].map(|node| network.ended(node, PEER).len()));
-        prop_assert_eq!(received(&network, RIGHT), ["10.0.0.1/32"]);
-    }
-
-    #[test]
-    fn restarts_at_any_moment_end_in_one_session(
-        seed in any::<u64>(),
-        moments in proptest::collection::vec((0_usize..2, 0_u64..3000), 1..6),
-    ) {
-        let mut network = pair(seed, Duration::from_millis(100), 21, 1);
-        start_both(&mut network);
-        for (node, wait) in moments {
-            network.run(Duration::from_millis(wait));
-            network.kill(node);
-            network.run(Duration::from_millis(wait / 2));
-            network.revive(node);
-        }
-        network.run_until(Duration::from_secs(200), "both are established", both_established);
-        network.run(Duration::from_secs(200));
-        prop_assert!(both_established(&network));
-        prop_assert_eq!(network.open_links(), 1);
-    }
-
-    #[test]
-    fn whatever_happens_nothing_panics_and_memory_is_bounded(
-        steps in proptest::collection::vec(step(), 1..120),
-        reads in any::<bool>(),
-    ) {
-        let mut probe = Probe::new();
-        probe.reads = reads;
-        let mut known: Vec<ConnectionId> = probe.calls.clone();
-        for step in steps {
-            take(&mut probe, &mut known, step);
-            let most = Speaker::SEND_WINDOW + 65_535 + CONTROL;
-            prop_assert!(probe.outstanding.values().all(|octets| *octets <= most));
-            prop_assert!(probe.calls.len() <= 2);
-        }
-    }
-}
-
-#[derive(Clone, Debug)]
-enum Step {
-    Answer,
-    Refuse,
-    Call,
-    HangUp(usize),
-    Say(usize, u8),
-    Garbage(usize, Vec<u8>),
-    Confirm(usize, usize),
-    Wait(u64),
-    Originate(u8),
-    Withdraw(u8),
-    Configure(u8),
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    prop_oneof![
-        3 => Just(Step::Answer),
-        1 => Just(Step::Refuse),
-        2 => Just(Step::Call),
-        1 => any::<usize>().prop_map(Step::HangUp),
-        8 => (any::<usize>(), any::<u8>()).prop_map(|(which, what)| Step::Say(which, what)),
-        1 => (any::<usize>(), proptest::collection::vec(any::<u8>(), 0..64))
-            .prop_map(|(which, octets)| Step::Garbage(which, octets)),
-        1 => (any::<usize>(), 0_usize..10_000).prop_map(|(which, octets)| Step::Confirm(which, octets)),
-        3 => (0_u64..300).prop_map(Step::Wait),
-        2 => any::<u8>().prop_map(Step::Originate),
-        1 => any::<u8>().prop_map(Step::Withdraw),
-        1 => any::<u8>().prop_map(Step::Configure),
-    ]
-}
-
-fn take(probe: &mut Probe, known: &mut Vec<ConnectionId>, step: Step) {
-    let pick =
-        |known: &[ConnectionId], which: usize| known.get(which % known.len().max(1)).copied();
-    match step {
-        Step::Answer if !probe.calls.is_empty() => known.push(probe.answer_call()),
-        Step::Refuse if !probe.calls.is_empty() => probe.refuse_call(),
-        Step::Answer | Step::Refuse => {}
-        Step::Call => known.extend(probe.call().ok()),
-        Step::HangUp(which) => {
-            if let Some(connection) = pick(known, which) {
-                probe.hang_up(connection);
-            }
-        }
-        Step::Say(which, what) => {
-            if let Some(connection) = pick(known, which) {
-                probe.say(connection, &message(what));
-            }
-        }
-        Step::Garbage(which, octets) => {
-            if let Some(connection) = pick(known, which) {
-                probe.say_octets(connection, octets.into());
-            }
-        }
-        Step::Confirm(which, octets) => {
-            if let Some(connection) = pick(known, which) {
-                probe.input(Input::Written { connection, octets });
-                let outstanding = probe.outstanding.entry(connection).or_default();
-                *outstanding = outstanding.saturating_sub(octets);
-            }
-        }
-        Step::Wait(seconds) => probe.pass(Duration::from_secs(seconds)),
-        Step::Originate(fourth) => {
-            for third in 0..200 {
-                let route = format!("10.1.{third}.{fourth}/32");
-                probe.input(Input::Originate(origination(&route)));
-            }
-        }
-        Step::Withdraw(fourth) => {
-            for third in 0..200 {
-                let route = format!("10.1.{third}.{fourth}/32");
-                probe.input(Input::WithdrawOrigination(prefix(&route)));
-            }
-        }
-        Step::Configure(what) => {
-            let mut settings = open_settings(1, RIGHT_AS);
-            settings.session.passive = what & 1 != 0;
-            settings.session.hold_time = hold(u16::from(what) + 3);
-            probe.input(Input::SetPeer(PEER, settings));
-        }
-    }
-}
-
-fn message(what: u8) -> Message {
-    let refresh = |kind| Message::RouteRefresh(RouteRefresh { family: V4, kind });
-    match what % 12 {
-        0..=2 => Message::Open(peer_open()),
-        3..=5 => Message::Keepalive,
-        6 => announcement(&["10.0.0.0/24", "10.0.1.0/24"], &[64513]),
-        7 => withdrawal(&["10.0.0.0/24"]),
-        8 => Message::Open(open_of(Asn(64999), 1)),
-        9 => refresh(RefreshKind::Request),
-        10 => refresh(if what & 64 == 0 {
-            RefreshKind::Begin
-        } else {
-            RefreshKind::End
-        }),
-        _ => Message::Notification(Notification {
-            reason: Reason::Cease(CeaseSubcode::AdministrativeReset),
-            data: Bytes::new(),
-        }),
-    }
 }

@@ -130,27 +130,30 @@ impl Listen {
     }
 }
 
-fn api_address(text: &str, allow_remote: bool) -> Result<api::Address, Failure> {
+/// What was typed after `--api`; an address that other machines reach only where that is allowed.
+pub(crate) fn api_address(text: &str, allow_remote: bool) -> Result<api::Address, Failure> {
     let bare = text.strip_prefix("unix:").unwrap_or(text);
     if bare.contains('/') {
         return Ok(api::Address::Unix(PathBuf::from(bare)));
     }
     let Some(address) = socket_address(bare) else {
         return Err(Failure::Usage(format!(
-            "run: --api {text}: neither the path of a unix socket nor an address and port; \
+            "--api {text}: neither the path of a unix socket nor an address and port; \
              say something like ./fairway.sock or 127.0.0.1:9634"
         )));
     };
     if !address.ip().is_loopback() && !allow_remote {
         return Err(Failure::Usage(format!(
-            "run: --api {text}: other machines reach this address and the API has no access control; \
+            "--api {text}: other machines reach this address and the API has no access control; \
              take a loopback address, or add --api-allow-remote"
         )));
     }
     Ok(api::Address::Tcp(address))
 }
 
-fn default_api(runtime_directory: Option<PathBuf>) -> Vec<api::Address> {
+/// Where the local API is unless told otherwise, the first place that can be had. `runtime_directory` is
+/// `$XDG_RUNTIME_DIR`.
+pub(crate) fn default_api(runtime_directory: Option<PathBuf>) -> Vec<api::Address> {
     let mut places = vec![api::Address::Unix(PathBuf::from(DEFAULT_SOCKET))];
     places
         .extend(runtime_directory.map(|directory| api::Address::Unix(directory.join(OWN_SOCKET))));

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use bgp_core::attribute::{AsPath, Attributes};
 use bgp_core::rib::Origination;
 use bgp_core::speaker::PeerSettings;
-use bgp_core::{Asn, PeerConfig, Policy, Prefix, RouterId, SpeakerConfig};
+use bgp_core::{Asn, HoldTime, PeerConfig, Policy, Prefix, RouterId, SpeakerConfig};
 
 pub(crate) const LEFT_AS: Asn = Asn(64512);
 pub(crate) const RIGHT_AS: Asn = Asn(64513);
@@ -68,4 +68,8 @@ pub(crate) fn attributes_of(path: &[u32]) -> Attributes {
         as_path: AsPath::sequence(path.iter().copied().map(Asn)),
         ..Attributes::default()
     }
+}
+
+pub(crate) fn hold(seconds: u16) -> HoldTime {
+    HoldTime::new(seconds).expect("valid")
 }

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use bgp_core::fsm::{Jitter, StateName};
 use bgp_core::peer::{ConnectionId, DownReason};
 use bgp_core::speaker::{Event, PeerId, PeerSettings};
-use bgp_core::{Input, Output, Speaker, SpeakerConfig};
+use bgp_core::{Family, Input, Output, Speaker, SpeakerConfig};
 use bytes::Bytes;
 
-use super::address;
+use super::probe::PEER;
+use super::{LEFT_AS, RIGHT_AS, address, open_settings, speaker_config};
 
 pub(crate) struct Network {
     pub(crate) start: Instant,
@@ -431,4 +432,34 @@ impl Network {
         let most = u64::try_from(self.most_latency.as_micros()).expect("short") + 1;
         Duration::from_micros(self.random.next_bits() % most)
     }
+}
+
+pub(crate) const LEFT: usize = 0;
+pub(crate) const RIGHT: usize = 1;
+
+/// Two speakers that both call, of different AS, with these last octets of their identifiers.
+pub(crate) fn pair(seed: u64, most_latency: Duration, left_id: u8, right_id: u8) -> Network {
+    let mut network = Network::new(seed, most_latency);
+    network.add(21, speaker_config(LEFT_AS, left_id, seed));
+    network.add(1, speaker_config(RIGHT_AS, right_id, seed ^ 0xFFFF));
+    network
+}
+
+pub(crate) fn start_both(network: &mut Network) {
+    network.set_peer(LEFT, PEER, open_settings(1, RIGHT_AS));
+    network.set_peer(RIGHT, PEER, open_settings(21, LEFT_AS));
+}
+
+pub(crate) fn both_established(network: &Network) -> bool {
+    network.is_established(LEFT, PEER) && network.is_established(RIGHT, PEER)
+}
+
+pub(crate) fn received(network: &Network, node: usize) -> Vec<String> {
+    let routes = network.nodes[node]
+        .speaker
+        .received(PEER, Family::IPV4_UNICAST);
+    routes
+        .iter()
+        .map(|route| route.prefix.to_string())
+        .collect()
 }

@@ -285,3 +285,6 @@ pub(crate) fn withdrawal(prefixes: &[&str]) -> Message {
     update.withdrawn = bgp_core::attribute::NlriList::build(Family::IPV4_UNICAST, false, nlri);
     Message::Update(update)
 }
+
+/// OPEN, KEEPALIVE and NOTIFICATION at their largest.
+pub(crate) const CONTROL: usize = 3 * 4096;

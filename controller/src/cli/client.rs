@@ -1,8 +1,6 @@
 //! Asks a running Fairway: HTTP/1.1 over a unix socket or a TCP connection, one request per connection.
 
-use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -17,11 +15,9 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
 use super::Failure;
+use crate::config::{api_address, default_api};
+use crate::observe::api::Address;
 
-/// Where `fairway run` serves its local API unless told otherwise.
-const DEFAULT_SOCKET: &str = "/run/fairway/api.sock";
-/// Below `$XDG_RUNTIME_DIR`, for who may not write to `/run`.
-const OWN_SOCKET: &str = "fairway/api.sock";
 /// A live Fairway on the same machine accepts at once; more means that it hangs.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// How long an answer may take that does not wait for a change.
@@ -34,15 +30,6 @@ const BODY_LIMIT: usize = 512 * 1024 * 1024;
 const SAID_MAX: usize = 300;
 /// Names the state that an answer shows.
 const VERSION_HEADER: &str = "x-fairway-version";
-
-/// Where a local API is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Address {
-    /// A unix socket.
-    Unix(PathBuf),
-    /// An address and port.
-    Tcp(SocketAddr),
-}
 
 /// A whole answer of the local API.
 #[derive(Clone, Debug)]
@@ -67,8 +54,8 @@ impl Client {
     /// Wrong usage, where the text is neither a path nor an address with a port.
     pub(crate) fn new(api: Option<&str>) -> Result<Self, Failure> {
         let addresses = match api {
-            Some(text) => vec![parse(text)?],
-            None => default_addresses(std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from)),
+            Some(text) => vec![api_address(text, true)?],
+            None => default_api(std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from)),
         };
         Ok(Self { addresses })
     }
@@ -196,41 +183,6 @@ fn unreachable(address: &Address, why: &str) -> Failure {
     ))
 }
 
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unix(path) => path.display().fmt(f),
-            Self::Tcp(address) => address.fmt(f),
-        }
-    }
-}
-
-fn parse(text: &str) -> Result<Address, Failure> {
-    let text = text.strip_prefix("unix:").unwrap_or(text);
-    if text.contains('/') {
-        return Ok(Address::Unix(PathBuf::from(text)));
-    }
-    let numeric = match text.strip_prefix("localhost:") {
-        Some(port) => format!("127.0.0.1:{port}"),
-        None => text.to_owned(),
-    };
-    numeric.parse().map(Address::Tcp).map_err(|_| {
-        Failure::Usage(format!(
-            "--api {text}: neither the path of a unix socket nor an address and port; \
-             say something like ./fairway.sock or 127.0.0.1:9634"
-        ))
-    })
-}
-
-fn default_addresses(runtime_directory: Option<PathBuf>) -> Vec<Address> {
-    let own = runtime_directory.map(|directory| directory.join(OWN_SOCKET));
-    [PathBuf::from(DEFAULT_SOCKET)]
-        .into_iter()
-        .chain(own)
-        .map(Address::Unix)
-        .collect()
-}
-
 /// The system's text without the number that Rust appends.
 fn system_words(error: &io::Error) -> String {
     let text = error.to_string();
@@ -343,41 +295,6 @@ mod tests {
                 "{answer}"
             );
         }
-    }
-
-    #[test]
-    fn an_address_is_a_path_or_an_address_with_port() {
-        assert_eq!(
-            parse("/run/x.sock"),
-            Ok(Address::Unix("/run/x.sock".into()))
-        );
-        assert_eq!(parse("./x.sock"), Ok(Address::Unix("./x.sock".into())));
-        assert_eq!(
-            parse("127.0.0.1:99"),
-            Ok(Address::Tcp("127.0.0.1:99".parse().unwrap()))
-        );
-        assert_eq!(
-            parse("[::1]:99"),
-            Ok(Address::Tcp("[::1]:99".parse().unwrap()))
-        );
-        assert_eq!(
-            parse("localhost:99"),
-            Ok(Address::Tcp("127.0.0.1:99".parse().unwrap()))
-        );
-        assert_eq!(parse("nowhere").unwrap_err().exit_code(), 2);
-    }
-
-    #[test]
-    fn the_runtime_directory_comes_second() {
-        let system = Address::Unix(DEFAULT_SOCKET.into());
-        assert_eq!(default_addresses(None).len(), 1);
-        assert_eq!(
-            default_addresses(Some("/run/user/1000".into())),
-            [
-                system,
-                Address::Unix("/run/user/1000/fairway/api.sock".into())
-            ]
-        );
     }
 
     #[tokio::test]

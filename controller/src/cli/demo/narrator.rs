@@ -13,6 +13,10 @@ use super::{Failure, process};
 
 /// Between two chapters, for whoever reads along.
 const PAUSE: Duration = Duration::from_secs(3);
+/// Columns of a line.
+const WIDTH: usize = 96;
+/// Blanks before a sentence.
+const INDENT: usize = 3;
 
 /// Writes the story to standard output.
 #[derive(Debug)]
@@ -50,12 +54,23 @@ impl Narrator {
         ))
     }
 
-    /// Sentences, one line each.
-    pub(super) fn say(&self, lines: &[String]) -> Result<(), Ended> {
+    /// A paragraph, broken into lines.
+    pub(super) fn say(&self, paragraph: &str) -> Result<(), Ended> {
+        self.write(&wrapped(paragraph, &" ".repeat(INDENT)))
+    }
+
+    /// A paragraph after something that was shown.
+    pub(super) fn go_on(&self, paragraph: &str) -> Result<(), Ended> {
+        self.write("\n")?;
+        self.say(paragraph)
+    }
+
+    /// Lines that stay as they are.
+    pub(super) fn list(&self, lines: &[String]) -> Result<(), Ended> {
         self.write(
             &lines
                 .iter()
-                .map(|line| format!("   {line}\n"))
+                .map(|line| format!("{:INDENT$}{line}\n", ""))
                 .collect::<String>(),
         )
     }
@@ -126,9 +141,41 @@ impl Narrator {
     }
 }
 
+fn wrapped(paragraph: &str, indent: &str) -> String {
+    let mut text = String::new();
+    let mut line = indent.to_owned();
+    for word in paragraph.split_whitespace() {
+        if line.len() > indent.len() && line.chars().count() + 1 + word.chars().count() > WIDTH {
+            text.push_str(&line);
+            text.push('\n');
+            line = indent.to_owned();
+        }
+        if line.len() > indent.len() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    text + &line + "\n"
+}
+
 /// How this program was called, so that what is printed can be pasted.
 fn program() -> String {
     std::env::args()
         .next()
         .unwrap_or_else(|| "fairway".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paragraphs_break_between_words_within_the_width() {
+        let text = wrapped(&"word ".repeat(40), "   ");
+        assert_eq!(text.lines().count(), 3);
+        assert!(text.lines().all(|line| line.starts_with("   word")
+            && line.len() <= WIDTH
+            && !line.ends_with(' ')));
+        assert_eq!(wrapped("one", "   "), "   one\n");
+    }
 }

@@ -30,7 +30,7 @@ router() { nsenter --net="/proc/$pid/ns/net" "$@"; }
 there=$1 here=$2 cable=$3 pid=$4; shift 4
 ip link set lo up
 router ip link delete "$cable" 2>/dev/null || true
-ip link add eth0 type veth peer name "$cable" netns "$pid"
+ip link add name eth0 type veth peer name "$cable" netns "$pid"
 ip address add "$here" peer "$there" dev eth0
 ip link set eth0 up
 router ip address add "$there" peer "$here" dev "$cable"
@@ -130,7 +130,7 @@ const SYSTEM: [&str; 2] = ["/usr/sbin", "/sbin"];
 fn works(unshare: &Path, options: &[&str]) -> bool {
     let mut command = inside(unshare, options);
     command.args([
-        "ip", "link", "add", "a", "type", "veth", "peer", "name", "b",
+        "ip", "link", "add", "name", "try0", "type", "veth", "peer", "name", "try1",
     ]);
     let tried = command
         .stdin(Stdio::null())

@@ -104,7 +104,7 @@ fn introduce(network: &Network, narrator: &Narrator) -> Result<(), Ended> {
         ));
     }
     lines.push("   k3s-master1  has no label bgp=enabled, so it does not speak".to_owned());
-    narrator.say(&lines)
+    narrator.list(&lines)
 }
 
 async fn allocation(
@@ -137,19 +137,17 @@ async fn allocation(
     });
     let (assigned, table, took) = seen.await?;
     measured.allocated = took;
-    narrator.say(&[
-        format!(
-            "{}/{} asked for no particular address and got {}, the lowest free one of",
-            GATEWAY.0, GATEWAY.1, assigned.address
-        ),
-        format!(
-            "pool {} ({}); {} are left. All three nodes agree, {} after their start.",
-            assigned.pool.0,
-            assigned.pool.1,
-            assigned.left,
-            ms(took)
-        ),
-    ])?;
+    narrator.say(&format!(
+        "{}/{} asks for no particular address, so it gets {}, the lowest free one of pool {} ({}); {} are left. \
+         All three nodes come to the same answer, {} after their start.",
+        GATEWAY.0,
+        GATEWAY.1,
+        assigned.address,
+        assigned.pool.0,
+        assigned.pool.1,
+        assigned.left,
+        ms(took)
+    ))?;
     narrator.show(&table)
 }
 
@@ -183,10 +181,10 @@ async fn sessions(
     let (peers, took) = seen.await?;
     let since = now();
     measured.established = took;
-    narrator.say(&[format!(
+    narrator.say(&format!(
         "Each node called the router by itself; all are established {} after their start.",
         ms(took)
-    )])?;
+    ))?;
     narrator.show(&view::peers_table(&peers))?;
     Ok(since)
 }
@@ -207,10 +205,11 @@ async fn routes(
     )
     .await?;
     measured.learned = took;
-    narrator.say(&[
-        format!("Three equal ways to {GATEWAY_ADDRESS}, one through each node, known {} after the start.", ms(took)),
-        "A router with equal-cost multipath uses them side by side.".to_owned(),
-    ])?;
+    narrator.say(&format!(
+        "Three equal ways to {GATEWAY_ADDRESS}, one through each node, known {} after the start. A router with \
+         equal-cost multipath uses them side by side.",
+        ms(took)
+    ))?;
     narrator.show(&view::router_table(&ways, network))
 }
 
@@ -239,10 +238,11 @@ async fn endpoint_loss(
     )
     .await?;
     measured.pod_lost = took;
-    narrator.say(&[
-        "The Service's externalTrafficPolicy is Local: only a node with a ready pod may attract its".to_owned(),
-        format!("traffic. {loser} withdrew its route; the router knew {} after the edit.", ms(took)),
-    ])?;
+    narrator.say(&format!(
+        "The Service's externalTrafficPolicy is Local: only a node with a ready pod may attract its traffic. {loser} \
+         withdrew its route; the router knew {} after the edit.",
+        ms(took)
+    ))?;
     narrator.show(&view::router_table(&ways, network))?;
     let edited = now();
     network.set_ready(loser, true)?;
@@ -254,13 +254,10 @@ async fn endpoint_loss(
     )
     .await?;
     measured.pod_back = took;
-    narrator.say(&[
-        String::new(),
-        format!(
-            "The pod is ready again: three ways again, {} after the edit.",
-            ms(took)
-        ),
-    ])
+    narrator.go_on(&format!(
+        "The pod is ready again: three ways again, {} after the edit.",
+        ms(took)
+    ))
 }
 
 async fn node_loss(
@@ -296,15 +293,16 @@ async fn node_loss(
     .await?;
     measured.node_lost = took;
     narrator.say(&if took < Duration::from_secs(hold_time.into()) {
-        [
-            format!("Its connection broke, and the router dropped its routes {} later. (A machine that loses", ms(took)),
-            format!("power breaks no connection; then the hold time decides, {hold_time} s in these manifests.)"),
-        ]
+        format!(
+            "Its connection broke, and the router dropped its routes {} later. (A machine that loses power breaks no \
+             connection; then the hold time decides, {hold_time} s in these manifests.)",
+            ms(took)
+        )
     } else {
-        [
-            format!("It fell silent, and the router dropped its routes {} later: the hold time of {hold_time} s", ms(took)),
-            "that the manifests set had run out.".to_owned(),
-        ]
+        format!(
+            "It fell silent, and the router dropped its routes {} later: the hold time of {hold_time} s was over.",
+            ms(took)
+        )
     })?;
     narrator.show(&view::router_table(&ways, network))
 }
@@ -343,11 +341,11 @@ async fn return_of_the_node(
         now(),
     )
     .await?;
-    narrator.say(&[
-        format!("{}/{} got {second}. By name it stands before the gateway, so whoever counted from the start", PHOTOS.0, PHOTOS.1),
-        format!("again would give it the gateway's {GATEWAY_ADDRESS}. {dead} starts from nothing but its manifests"),
-        "and what was recorded:".to_owned(),
-    ])?;
+    narrator.say(&format!(
+        "{}/{} got {second}. Its name sorts before the gateway's, so an allocator that started over would hand it \
+         {GATEWAY_ADDRESS}. {dead} starts again, and adopts what was recorded:",
+        PHOTOS.0, PHOTOS.1
+    ))?;
     let started = now();
     network.start(DIES)?;
     let everyone: Vec<usize> = (0..network.nodes.len()).collect();
@@ -373,10 +371,10 @@ async fn return_of_the_node(
         view::services_table(&services)
     });
     narrator.show(&services.await?)?;
-    narrator.say(&[
-        String::new(),
-        format!("Both Services kept their addresses, and {} after its start {dead} is in the router's table again.", ms(took)),
-    ])?;
+    narrator.go_on(&format!(
+        "Both Services kept their addresses, and {} after its start {dead} is in the router's table again.",
+        ms(took)
+    ))?;
     narrator.show(&view::router_table(&ways, network))
 }
 
@@ -408,17 +406,34 @@ async fn summary(
             );
         }
     }
-    narrator.say(&[
-        format!("address given out           {:>8} after the nodes' start", ms(measured.allocated)),
-        format!("all sessions established    {:>8} after the nodes' start", ms(measured.established)),
-        format!("all routes in the router    {:>8} after the nodes' start", ms(measured.learned)),
-        format!("pod lost, route gone        {:>8}    pod back, route back   {:>8}", ms(measured.pod_lost), ms(measured.pod_back)),
-        format!("node killed, routes gone    {:>8}    node back, routes back {:>8}", ms(measured.node_lost), ms(measured.node_back)),
+    narrator.list(&[
         format!(
-            "The sessions of {} never went down, and {GATEWAY_ADDRESS} stayed the gateway's all the time.",
-            survivors.join(" and ")
+            "address given out          {:>8} after the nodes' start",
+            ms(measured.allocated)
         ),
-    ])
+        format!(
+            "all sessions established   {:>8} after the nodes' start",
+            ms(measured.established)
+        ),
+        format!(
+            "all routes in the router   {:>8} after the nodes' start",
+            ms(measured.learned)
+        ),
+        format!(
+            "pod lost, route gone       {:>8}     pod back, route back    {:>8}",
+            ms(measured.pod_lost),
+            ms(measured.pod_back)
+        ),
+        format!(
+            "node killed, routes gone   {:>8}     node back, routes back  {:>8}",
+            ms(measured.node_lost),
+            ms(measured.node_back)
+        ),
+    ])?;
+    narrator.go_on(&format!(
+        "The sessions of {} never went down, and {GATEWAY_ADDRESS} was the gateway's all the time.",
+        survivors.join(" and ")
+    ))
 }
 
 /// Waits until the router has exactly these ways, and says how long after `since` that was.

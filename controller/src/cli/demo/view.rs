@@ -34,7 +34,7 @@ pub(super) struct Assigned {
     pub(super) left: String,
 }
 
-/// What a node says that a Service has.
+/// What a node says that a Service has which asks for no particular address.
 pub(super) fn address(services: &Value, namespace: &str, name: &str) -> Result<IpAddr, String> {
     let items = services["items"]
         .as_array()
@@ -47,6 +47,10 @@ pub(super) fn address(services: &Value, namespace: &str, name: &str) -> Result<I
         .iter()
         .find(named)
         .ok_or_else(|| format!("there is no Service {namespace}/{name}"))?;
+    if !service["spec"]["loadBalancerIP"].is_null() || !service["metadata"]["annotations"].is_null()
+    {
+        return Err(format!("{namespace}/{name} asks for something"));
+    }
     let judged = condition(service, "cilium.io/IPAMRequestSatisfied");
     if judged.is_none_or(|condition| condition["status"] != "True") {
         let why = judged.map(|condition| {
