@@ -163,7 +163,7 @@ fn a_peer_of_the_wrong_as_is_refused_and_named() {
     eventually(
         "fairway says that the peer's AS is another one",
         LATER,
-        || said(&fairway.peer(ROUTER), &["64999"]),
+        || said(&fairway.peer(ROUTER), &["peer as"]),
     );
     throughout("no session", Duration::from_secs(2), || {
         holds(

@@ -287,8 +287,13 @@ impl Bird {
 
     /// The paths to exactly this prefix.
     pub fn paths(&self, prefix: &str) -> Vec<RoutePath> {
+        // BIRD calls an empty answer a failure.
+        let shown = match self.ask(&format!("show route all {prefix}")) {
+            Err(answer) if answer.contains("not found") => String::new(),
+            answer => answer.unwrap_or_else(|answer| panic!("birdc show route: {answer}")),
+        };
         let mut paths = Vec::new();
-        for line in self.show(&format!("show route all {prefix}")).lines() {
+        for line in shown.lines() {
             let line = line.trim();
             if line.contains("unicast [") {
                 paths.push(RoutePath {
@@ -316,7 +321,8 @@ impl Bird {
     /// How many routes its tables hold.
     pub fn prefixes(&self) -> Vec<String> {
         let mut prefixes: Vec<String> = self
-            .show("show route")
+            .ask("show route")
+            .unwrap_or_default()
             .lines()
             .filter_map(|line| line.split_whitespace().next())
             .filter(|word| word.contains('/'))
