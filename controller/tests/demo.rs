@@ -15,12 +15,18 @@ const LIMIT: Duration = Duration::from_secs(90);
 
 fn fairway(temporary: &TempDir) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fairway"));
-    command.env("TMPDIR", temporary.path()).env_remove("FAIRWAY_API").kill_on_drop(true);
+    command
+        .env("TMPDIR", temporary.path())
+        .env_remove("FAIRWAY_API")
+        .kill_on_drop(true);
     command
 }
 
 async fn output(mut command: Command) -> Output {
-    timeout(LIMIT, command.output()).await.expect("it ends").expect("it starts")
+    timeout(LIMIT, command.output())
+        .await
+        .expect("it ends")
+        .expect("it starts")
 }
 
 fn text(octets: &[u8]) -> String {
@@ -49,10 +55,20 @@ struct Staying {
 
 impl Staying {
     async fn start(temporary: &TempDir) -> Self {
-        let mut child = fairway(temporary).arg("demo").stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = fairway(temporary)
+            .arg("demo")
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut staying = Self { child, lines, told: vec![] };
-        timeout(LIMIT, staying.read_until("Ctrl-C ends it all")).await.expect("it stays up");
+        let mut staying = Self {
+            child,
+            lines,
+            told: vec![],
+        };
+        timeout(LIMIT, staying.read_until("Ctrl-C ends it all"))
+            .await
+            .expect("it stays up");
         staying
     }
 
@@ -73,13 +89,23 @@ impl Staying {
 
     /// The nodes' processes that were named at the beginning and are not said to be killed.
     fn nodes(&self) -> Vec<u32> {
-        let named = self.told.iter().filter_map(|line| line.split_once("fairway run, process ")?.1.trim().parse().ok());
+        let named = self.told.iter().filter_map(|line| {
+            line.split_once("fairway run, process ")?
+                .1
+                .trim()
+                .parse()
+                .ok()
+        });
         named.collect()
     }
 
     /// What follows `--api` in the first command that may be tried.
     fn api(&self) -> String {
-        let line = self.told.iter().find(|line| line.contains(" peers --api ")).unwrap();
+        let line = self
+            .told
+            .iter()
+            .find(|line| line.contains(" peers --api "))
+            .unwrap();
         line.split_once("--api ").unwrap().1.to_owned()
     }
 }
@@ -87,7 +113,9 @@ impl Staying {
 fn runs(id: u32) -> bool {
     let status = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
     // The state stands behind the name in parentheses; Z is a process that nobody has waited for yet.
-    status.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+    status
+        .rsplit_once(") ")
+        .is_some_and(|(_, rest)| !rest.starts_with('Z'))
 }
 
 #[tokio::test]
@@ -98,11 +126,27 @@ async fn the_story_comes_true_within_a_hundred_columns_and_leaves_nothing_behind
     let output = output(command).await;
     let story = text(&output.stdout);
     assert!(output.status.success(), "{story}\n{}", text(&output.stderr));
-    for said in ["192.168.10.224", "127.0.0.21", "127.0.0.23", "127.0.0.31", "established", "kept their addresses", "7. In short"] {
+    for said in [
+        "192.168.10.224",
+        "127.0.0.21",
+        "127.0.0.23",
+        "127.0.0.31",
+        "established",
+        "kept their addresses",
+        "7. In short",
+    ] {
         assert!(story.contains(said), "{said} is missing in\n{story}");
     }
-    assert!(story.lines().all(|line| line.chars().count() <= 100), "{story}");
-    assert!(!story.chars().any(|character| character != '\n' && character.is_control()), "{story:?}");
+    assert!(
+        story.lines().all(|line| line.chars().count() <= 100),
+        "{story}"
+    );
+    assert!(
+        !story
+            .chars()
+            .any(|character| character != '\n' && character.is_control()),
+        "{story:?}"
+    );
     assert!(is_empty(temporary.path()));
 }
 
@@ -116,7 +160,10 @@ async fn a_network_that_stays_up_can_be_asked_and_ends_with_the_demo() {
     assert_eq!(peers["k3s1"][0]["session-state"], "established");
     assert_eq!(peers["k3s1"][0]["peer-asn"], 64513);
     demo.signal(Signal::TERM);
-    let status = timeout(LIMIT, demo.child.wait()).await.expect("it ends").unwrap();
+    let status = timeout(LIMIT, demo.child.wait())
+        .await
+        .expect("it ends")
+        .unwrap();
     assert!(status.success());
     assert!(is_empty(temporary.path()));
     assert!(!demo.nodes().is_empty() && !demo.nodes().into_iter().any(runs));

@@ -38,7 +38,7 @@ macro_rules! target {
 /// # Errors
 /// The input is used up.
 pub fn context(input: &mut Unstructured<'_>) -> Result<WireContext> {
-    let families = vec![
+    let families = [
         Family::IPV4_UNICAST,
         Family::IPV6_UNICAST,
         Family {

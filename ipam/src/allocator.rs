@@ -257,7 +257,7 @@ impl<O: Copy + Eq + Hash> Allocator<O> {
         self.pools.get(&key).map(|bookkeeping| &bookkeeping.pool)
     }
 
-    /// The counters of a pool. An address kept back counts only while nobody holds it.
+    /// The counters of a pool. An address kept back counts as such while it is booked nowhere.
     pub fn usage(&self, key: PoolKey) -> Option<Usage> {
         let bookkeeping = self.pools.get(&key)?;
         let ends = bookkeeping
@@ -323,9 +323,11 @@ impl<O: Copy + Eq + Hash> Allocator<O> {
             Family::V4 => addresses.range(..v6),
             Family::V6 => addresses.range(v6..),
         };
+        let contains =
+            |address| move |key: &PoolKey| self.pool(*key).is_some_and(|pool| pool.contains(address));
         of_family.copied().find(|&address| {
             self.holdings.get(&address).is_some_and(|holding| {
-                holding.pool.is_some_and(|key| request.join.contains(&key))
+                holding.pool.is_some() && request.join.iter().any(contains(address))
                     && !holding.owners().any(|holder| *holder == request.owner)
                     && self.may_join(request.owner, address).is_ok()
             })

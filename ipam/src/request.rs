@@ -11,8 +11,8 @@ pub struct Request<'a, O> {
     pub wanted: Wanted,
     /// The pools that may give an address to this owner, the preferred one first.
     pub pools: &'a [PoolKey],
-    /// The pools in which this owner may join others on an address that they hold under its sharing key: `pools`, and
-    /// those that give out nothing new any more.
+    /// The pools on whose addresses this owner may join others that hold them under its sharing key: `pools`, and those
+    /// that give out nothing new any more. An address that is booked nowhere is not joined.
     pub join: &'a [PoolKey],
 }
 

@@ -137,7 +137,8 @@ impl Model {
         };
         let fits = |address: IpAddr, pool: Option<u32>, owners: &[u32]| {
             Family::of(address) == family
-                && pool.is_some_and(|pool| join.contains(&pool))
+                && pool.is_some()
+                && join.iter().any(|pool| self.contains(*pool, address))
                 && owners.iter().any(has_key)
                 && !owners.contains(&owner)
                 && self.may_join(owner, address).is_ok()

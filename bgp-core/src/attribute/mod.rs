@@ -1,6 +1,6 @@
 //! Path attributes (RFC 4271 section 5): one file per family of attributes, holding type, decode, encode and tests.
 //!
-//! [`table`] has one row per attribute that we interpret, `decode` is the loop that applies it (RFC 7606 and all),
+//! `table` has one row per attribute that we interpret, `decode` is the loop that applies it (RFC 7606 and all),
 //! `encode` writes them in the order that RFC 7606 section 5.1 asks for.
 #![cfg_attr(
     not(test),

@@ -3,7 +3,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use crate::codec::Writer;
+use crate::codec::{Run, Writer};
 use crate::types::{Afi, Family, Nlri, PathId, Prefix};
 
 /// A run of NLRI as it stands on the wire, already validated, so that iterating cannot fail; cheap to clone.
@@ -70,7 +70,9 @@ impl NlriList {
     /// of another family are left out.
     pub fn build(family: Family, add_path: bool, entries: impl IntoIterator<Item = Nlri>) -> Self {
         let entries = entries.into_iter();
-        let mut writer = Writer::with_capacity(entries.size_hint().0.min(4096) * 5);
+        let size =
+            if family.afi == Afi::IPV4 { 5 } else { 17 } + if add_path { PATH_ID } else { 0 };
+        let mut writer = Writer::with_capacity(entries.size_hint().0.min(4096) * size);
         for entry in entries.filter(|entry| entry.prefix.family() == family) {
             if add_path {
                 writer.u32(entry.path_id.map_or(0, |PathId(id)| id));
@@ -115,6 +117,7 @@ impl NlriList {
             },
             add_path: self.add_path,
             v4: self.family.afi == Afi::IPV4,
+            run: Run::default(),
         }
     }
 
@@ -179,6 +182,7 @@ pub struct NlriIter<'a> {
     rest: &'a [u8],
     add_path: bool,
     v4: bool,
+    run: Run,
 }
 
 impl Iterator for NlriIter<'_> {
@@ -193,10 +197,9 @@ impl Iterator for NlriIter<'_> {
             path_id = Some(PathId(u32::from_be_bytes(*id)));
             rest = behind;
         }
-        let (prefix, rest) = if self.v4 {
-            Prefix::read_v4(rest)
-        } else {
-            Prefix::read_v6(rest)
+        let (prefix, rest) = match self.v4 {
+            true => Prefix::read_v4(rest, &mut self.run),
+            false => Prefix::read_v6(rest, &mut self.run),
         }
         .ok()?;
         self.rest = rest;
@@ -229,6 +232,7 @@ enum Bits {
 fn scan(octets: &[u8], ids: usize, greatest: u8) -> Result<Bits, InvalidNlri> {
     let mut rest = octets;
     let mut noise = 0;
+    let mut run = Run::default();
     while !rest.is_empty() {
         let (&length, behind) = rest
             .get(ids..)
@@ -237,8 +241,9 @@ fn scan(octets: &[u8], ids: usize, greatest: u8) -> Result<Bits, InvalidNlri> {
         if length > greatest {
             return Err(InvalidNlri);
         }
-        let significant = usize::from(length).div_ceil(8);
-        let (address, behind) = behind.split_at_checked(significant).ok_or(InvalidNlri)?;
+        let (address, behind) = behind
+            .split_at_checked(run.significant(length))
+            .ok_or(InvalidNlri)?;
         if length % 8 != 0
             && let Some(last) = address.last()
         {

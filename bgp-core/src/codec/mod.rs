@@ -12,6 +12,7 @@ mod writer;
 
 pub use context::WireContext;
 pub use error::ProtocolError;
+pub(crate) use prefix::Run;
 pub use reader::{Reader, Truncated};
 pub(crate) use text::cut;
 pub use writer::{LengthField, Writer};

@@ -59,6 +59,14 @@ impl Writer {
         self.octets.extend_from_slice(octets);
     }
 
+    /// Appends the first octets of an array. One write of known size is cheaper than one of the size that is needed.
+    #[inline]
+    pub(crate) fn leading<const N: usize>(&mut self, octets: [u8; N], count: usize) {
+        let end = self.len() + count.min(N);
+        self.octets.extend_from_slice(&octets);
+        self.octets.truncate(end);
+    }
+
     /// Appends one octet that says a length; at most 255 can be said.
     pub fn length_u8(&mut self, length: usize) {
         self.u8(u8::try_from(length).unwrap_or(u8::MAX));

@@ -51,6 +51,20 @@ pub(crate) struct AdjRibOut {
     learned: BTreeMap<PeerId, [usize; 2]>,
 }
 
+/// At most one entry for each prefix.
+impl FromIterator<(Prefix, Arc<Outgoing>)> for AdjRibOut {
+    fn from_iter<I: IntoIterator<Item = (Prefix, Arc<Outgoing>)>>(entries: I) -> Self {
+        let mut learned: BTreeMap<PeerId, [usize; 2]> = BTreeMap::new();
+        let counted = entries.into_iter().inspect(|(prefix, route)| {
+            if let Some(peer) = route.from() {
+                learned.entry(peer).or_default()[family_index(prefix.family())] += 1;
+            }
+        });
+        let routes = counted.collect();
+        Self { routes, learned }
+    }
+}
+
 impl AdjRibOut {
     /// Puts a route, or none, in the place of what there was, and gives that back.
     pub(crate) fn set(

@@ -125,6 +125,23 @@ impl<V> PrefixMap<V> {
     }
 }
 
+/// Faster than one insertion after another where the entries come in order.
+impl<V> FromIterator<(Prefix, V)> for PrefixMap<V> {
+    fn from_iter<I: IntoIterator<Item = (Prefix, V)>>(entries: I) -> Self {
+        let (mut v4, mut v6) = (vec![], vec![]);
+        for (prefix, value) in entries {
+            match prefix.net() {
+                IpNet::V4(net) => v4.push((net, value)),
+                IpNet::V6(net) => v6.push((net, value)),
+            }
+        }
+        Self {
+            v4: v4.into_iter().collect(),
+            v6: v6.into_iter().collect(),
+        }
+    }
+}
+
 impl<V> IntoIterator for PrefixMap<V> {
     type Item = (Prefix, V);
     type IntoIter = IntoIter<V>;

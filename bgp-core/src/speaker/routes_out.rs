@@ -85,7 +85,8 @@ struct Question {
     next_hop: Option<NextHop>,
     source: Source,
     family: Family,
-    statement: Option<usize>,
+    /// One that does what the statement does that decided.
+    effect: Option<usize>,
 }
 
 const KNOWN_LIMIT: usize = 4096;
@@ -93,7 +94,7 @@ const KNOWN_LIMIT: usize = 4096;
 impl PartialEq for Question {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.attributes, &other.attributes)
-            && self.statement == other.statement
+            && self.effect == other.effect
             && self.family == other.family
             && self.next_hop == other.next_hop
             && self.source == other.source
@@ -109,9 +110,29 @@ impl std::hash::Hash for Question {
             &self.next_hop,
             self.source,
             self.family,
-            self.statement,
+            self.effect,
         )
             .hash(state);
+    }
+}
+
+impl Question {
+    fn about(route: &Route, effect: Option<usize>) -> Self {
+        Self {
+            attributes: Arc::clone(&route.attributes),
+            next_hop: route.next_hop.clone(),
+            source: route.source.with_path_id(None),
+            family: route.prefix.family(),
+            effect,
+        }
+    }
+
+    fn is_about(&self, route: &Route, effect: Option<usize>) -> bool {
+        Arc::ptr_eq(&self.attributes, &route.attributes)
+            && self.effect == effect
+            && self.family == route.prefix.family()
+            && self.next_hop == route.next_hop
+            && self.source == route.source.with_path_id(None)
     }
 }
 
@@ -132,21 +153,14 @@ impl Exporter {
 
     /// What is sent of a route, shared by all routes that differ in the prefix only.
     pub(crate) fn export(&mut self, route: &Route) -> Result<Arc<Outgoing>, Refusal> {
-        let question = Question {
-            attributes: Arc::clone(&route.attributes),
-            next_hop: route.next_hop.clone(),
-            source: route.source.with_path_id(None),
-            family: route.prefix.family(),
-            statement: self.rules.policy.statement(route.prefix, &route.attributes),
+        let policy = &self.rules.policy;
+        let statement = policy.statement(route.prefix, &route.attributes);
+        let effect = policy.effect(statement);
+        let answer = match &self.last {
+            Some((last, answer)) if last.is_about(route, effect) => answer.clone(),
+            _ => self.look_up(Question::about(route, effect)),
         };
-        let outgoing = match &self.last {
-            Some((last, answer)) if *last == question => answer.clone(),
-            _ => self.look_up(question),
-        }?;
-        self.rules
-            .fits(&outgoing, route.prefix)
-            .then_some(outgoing)
-            .ok_or(Refusal::TooLong)
+        self.rules.for_prefix(answer, route.prefix, statement)
     }
 
     fn look_up(&mut self, question: Question) -> Result<Arc<Outgoing>, Refusal> {
@@ -171,23 +185,26 @@ impl Exporter {
 
 impl ExportRules {
     /// As [`Exporter::export`], once and without sharing: for explanations.
-    pub(crate) fn explain(&self, route: &Route) -> Result<Outgoing, Refusal> {
-        let outgoing = self.answer(&Question {
-            attributes: Arc::clone(&route.attributes),
-            next_hop: route.next_hop.clone(),
-            source: route.source.with_path_id(None),
-            family: route.prefix.family(),
-            statement: self.policy.statement(route.prefix, &route.attributes),
-        })?;
-        if self.fits(&outgoing, route.prefix) {
-            Ok(outgoing)
-        } else {
-            Err(Refusal::TooLong)
-        }
+    pub(crate) fn explain(&self, route: &Route) -> Result<Arc<Outgoing>, Refusal> {
+        let statement = self.policy.statement(route.prefix, &route.attributes);
+        let answer = self.answer(&Question::about(route, self.policy.effect(statement)));
+        self.for_prefix(answer.map(Arc::new), route.prefix, statement)
     }
 
-    fn fits(&self, outgoing: &Outgoing, prefix: Prefix) -> bool {
-        nlri_octets(&self.context, prefix) <= outgoing.room
+    /// What is left to say when the prefix and the very statement are known.
+    fn for_prefix(
+        &self,
+        answer: Result<Arc<Outgoing>, Refusal>,
+        prefix: Prefix,
+        statement: Option<usize>,
+    ) -> Result<Arc<Outgoing>, Refusal> {
+        match answer {
+            Ok(outgoing) if nlri_octets(&self.context, prefix) > outgoing.room => {
+                Err(Refusal::TooLong)
+            }
+            Err(Refusal::Policy { .. }) => Err(Refusal::Policy { statement }),
+            answer => answer,
+        }
     }
 
     fn answer(&self, question: &Question) -> Result<Outgoing, Refusal> {
@@ -195,9 +212,9 @@ impl ExportRules {
             return Err(Refusal::FamilyNotNegotiated);
         }
         self.may_be_told(question)?;
-        if self.policy.policy().verdict(question.statement) == Verdict::Reject {
+        if self.policy.policy().verdict(question.effect) == Verdict::Reject {
             return Err(Refusal::Policy {
-                statement: question.statement,
+                statement: question.effect,
             });
         }
         let next_hop = self.next_hop(question)?;
@@ -249,7 +266,7 @@ impl ExportRules {
         let mut attributes =
             self.policy
                 .policy()
-                .apply(question.statement, &attributes, self.local_asn);
+                .apply(question.effect, &attributes, self.local_asn);
         let own = Arc::make_mut(&mut attributes);
         if self.context.external {
             own.as_path.prepend(self.local_asn, 1);

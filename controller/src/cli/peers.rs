@@ -22,6 +22,9 @@ const HEAD: [&str; 9] = [
     "Advertised",
 ];
 
+/// What may be wrong where there is no peer at all.
+const NOBODY: &str = "no peer is configured here: see whether a CiliumBGPPeeringPolicy selects this node and names neighbors";
+
 /// Shows the peers.
 ///
 /// # Errors
@@ -71,15 +74,10 @@ pub(crate) fn draw(nodes: &PeersByNode) -> Drawn {
             notes.extend(note(node, peer));
         }
     }
-    if table.is_empty() {
-        notes.push(
-            "no peer is configured on this node: see whether a CiliumBGPPeeringPolicy selects it (labels) and names neighbors"
-                .to_owned(),
-        );
-    }
     Drawn {
         text: table.to_string(),
         notes,
+        hint: table.is_empty().then(|| NOBODY.to_owned()),
     }
 }
 
@@ -201,6 +199,6 @@ k3s2   64512      64513     192.168.10.1   active          0s       ipv4/unicast
     fn no_peer_at_all_is_explained() {
         let drawn = draw(&PeersByNode::from([("k3s1".to_owned(), vec![])]));
         assert_eq!(drawn.text.lines().count(), 1);
-        assert!(drawn.notes[0].contains("CiliumBGPPeeringPolicy"));
+        assert!(drawn.hint.unwrap().contains("CiliumBGPPeeringPolicy"));
     }
 }

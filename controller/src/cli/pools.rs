@@ -59,14 +59,13 @@ impl Subject for Pools {
         for cells in &rows {
             table.row(cells);
         }
-        let notes = if rows.is_empty() {
-            vec!["there is no CiliumLoadBalancerIPPool: no Service gets an address".to_owned()]
-        } else {
-            vec![]
-        };
+        let hint = rows
+            .is_empty()
+            .then(|| "there is no CiliumLoadBalancerIPPool: no Service gets an address".to_owned());
         Ok(Drawn {
             text: table.to_string(),
-            notes,
+            hint,
+            ..Drawn::default()
         })
     }
 }
@@ -181,6 +180,6 @@ lan     192.168.10.224/28             false      False         16      1      15
 new     <none>                        false      -             -       -      -           -      -
 "
         );
-        assert!(drawn.notes.is_empty());
+        assert_eq!(drawn.hint, None);
     }
 }

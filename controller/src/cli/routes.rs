@@ -190,7 +190,7 @@ impl Subject for Question {
             .map_err(|error| misshapen("its routes", &error))?;
         Ok(Drawn {
             text: draw(self.kind, &nodes),
-            notes: vec![],
+            ..Drawn::default()
         })
     }
 }

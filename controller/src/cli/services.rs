@@ -60,17 +60,16 @@ impl Subject for Services {
         for cells in &rows {
             table.row(cells);
         }
-        let notes = if rows.is_empty() {
-            vec![format!(
+        let hint = rows.is_empty().then(|| {
+            format!(
                 "none of the {} Services is of type LoadBalancer",
                 items.len()
-            )]
-        } else {
-            vec![]
-        };
+            )
+        });
         Ok(Drawn {
             text: table.to_string(),
-            notes,
+            hint,
+            ..Drawn::default()
         })
     }
 }
@@ -172,7 +171,7 @@ apps        web       -           Cluster   <none>                   False      
 z           other     tailscale   Cluster   <none>                   -           another controller's class
 "
         );
-        assert!(drawn.notes.is_empty());
+        assert_eq!(drawn.hint, None);
     }
 
     #[test]
@@ -181,8 +180,8 @@ z           other     tailscale   Cluster   <none>                   -          
             .draw(&json!({"items": [{"spec": {}}]}), Timestamp::UNIX_EPOCH)
             .unwrap();
         assert_eq!(
-            drawn.notes,
-            ["none of the 1 Services is of type LoadBalancer"]
+            drawn.hint.as_deref(),
+            Some("none of the 1 Services is of type LoadBalancer")
         );
     }
 }

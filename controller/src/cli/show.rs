@@ -27,6 +27,8 @@ pub(crate) struct Drawn {
     pub(crate) text: String,
     /// For standard error: one line each.
     pub(crate) notes: Vec<String>,
+    /// For standard error where Fairway itself has nothing to remark.
+    pub(crate) hint: Option<String>,
 }
 
 /// One thing to show.
@@ -57,9 +59,9 @@ pub(crate) async fn show(view: &ViewArgs, subject: &impl Subject) -> Outcome {
     loop {
         let mut drawn = form(view.output, subject, std::mem::take(&mut answer.document))?;
         if view.output == OutputFormat::Table {
-            drawn
-                .notes
-                .extend(remarks(&client, subject.remarks()).await);
+            let remarks = remarks(&client, subject.remarks()).await;
+            let hint = drawn.hint.take().filter(|_| remarks.is_empty());
+            drawn.notes.extend(remarks.into_iter().chain(hint));
         }
         if present(&drawn, view.watch, terminal, first)? == Reader::Gone || !view.watch {
             return Ok(());
@@ -75,11 +77,11 @@ fn form(format: OutputFormat, subject: &impl Subject, document: Value) -> Result
         OutputFormat::Table => subject.draw(&selected, Timestamp::now()),
         OutputFormat::Json => Ok(Drawn {
             text: output::json(&selected),
-            notes: vec![],
+            ..Drawn::default()
         }),
         OutputFormat::Yaml => Ok(Drawn {
             text: output::yaml(&selected)?,
-            notes: vec![],
+            ..Drawn::default()
         }),
     }
 }

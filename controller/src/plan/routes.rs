@@ -1,6 +1,8 @@
 //! What a virtual router announces from this node.
 
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, btree_map};
+use std::iter::Peekable;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -41,18 +43,22 @@ pub(super) fn plan(
     }
     if let Some(selector) = &router.service_selector {
         let mut silent = Silent::default();
-        // Both maps are sorted by name, so one walk over them replaces a search for each Service.
-        let mut planned = addresses.services.iter().peekable();
+        let mut planned = Alongside::new(&addresses.services);
+        let mut endpoints = Alongside::new(&snapshot.endpoints);
         for (name, service) in &snapshot.services {
-            while planned.next_if(|(planned, _)| *planned < name).is_some() {}
+            let (planned, endpoints) = (planned.find(name), endpoints.find(name));
             if !service.is_selected_by(selector) {
                 continue;
             }
-            let status = planned
-                .next_if(|(planned, _)| *planned == name)
-                .map(|(_, status)| status);
-            let ingress = status.map_or(&service.ingress, |status| &status.ingress);
-            let candidate = Candidate::new(snapshot, settings, node, service, ingress);
+            let ingress = planned.map_or(&service.ingress, |status| &status.ingress);
+            let endpoints = endpoints.map_or(&[][..], Vec::as_slice);
+            let candidate = Candidate {
+                settings,
+                node,
+                service,
+                ingress,
+                endpoints,
+            };
             candidate.announce(&router.service_advertisements, &mut silent, |address| {
                 routes.push((Prefix::host(address), Some(name)));
             });
@@ -121,6 +127,30 @@ fn collect(routes: Vec<(Prefix, Option<&ObjectName>)>) -> BTreeMap<Prefix, Route
     plans.into_iter().collect()
 }
 
+/// A map that is asked for names in ascending order: one walk over it replaces a search for each.
+struct Alongside<'a, T> {
+    rest: Peekable<btree_map::Iter<'a, ObjectName, T>>,
+}
+
+impl<'a, T> Alongside<'a, T> {
+    fn new(map: &'a BTreeMap<ObjectName, T>) -> Self {
+        Self {
+            rest: map.iter().peekable(),
+        }
+    }
+
+    fn find(&mut self, name: &ObjectName) -> Option<&'a T> {
+        while let Some((next, value)) = self.rest.peek() {
+            match (*next).cmp(name) {
+                Ordering::Less => self.rest.next(),
+                Ordering::Equal => return Some(value),
+                Ordering::Greater => return None,
+            };
+        }
+        None
+    }
+}
+
 /// A selected Service as this node sees it.
 struct Candidate<'a> {
     settings: &'a Settings,
@@ -131,31 +161,6 @@ struct Candidate<'a> {
 }
 
 impl<'a> Candidate<'a> {
-    fn new(
-        snapshot: &'a Snapshot,
-        settings: &'a Settings,
-        node: &'a Node,
-        service: &'a Service,
-        ingress: &'a [IngressEntry],
-    ) -> Self {
-        // Most Services are announced whatever their endpoints; the search is for the others.
-        let matters = !settings.no_service_endpoints_routable
-            || service.external_traffic_policy == TrafficPolicy::Local
-            || service.internal_traffic_policy == TrafficPolicy::Local;
-        let slices = if matters {
-            snapshot.endpoints.get(&service.meta.name)
-        } else {
-            None
-        };
-        Self {
-            settings,
-            node,
-            service,
-            ingress,
-            endpoints: slices.map_or(&[], Vec::as_slice),
-        }
-    }
-
     /// Announces the addresses of the wanted kinds, and counts the Service as silent for whatever keeps others back.
     fn announce(
         &self,

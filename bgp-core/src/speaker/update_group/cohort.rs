@@ -139,14 +139,14 @@ impl Cohort {
 
     /// What a peer at this position has otherwise than the table says. Not for newcomers, who have nothing at all.
     pub(super) fn dirty_from(&self, position: u64) -> PrefixMap<Before> {
-        let mut dirty = PrefixMap::default();
-        for (prefix, before, _) in self.dirty_iter(position) {
-            dirty.insert(prefix, before.clone());
-        }
-        for (prefix, before) in self.moved.iter().chain(self.pending.iter()) {
-            dirty.insert(prefix, before.clone());
-        }
-        dirty
+        let planned = self
+            .dirty_iter(position)
+            .map(|(prefix, before, _)| (prefix, before));
+        let others = self.moved.iter().chain(self.pending.iter());
+        planned
+            .chain(others)
+            .map(|(prefix, before)| (prefix, before.clone()))
+            .collect()
     }
 
     /// How many more routes of a family a peer at this position has, as it sees them, than are wanted for it.
@@ -226,7 +226,7 @@ impl Cohort {
     ) {
         self.plan_if_needed(table, plans);
         let budget = budget.min(RUN_OCTETS);
-        let mut writer = Writer::with_capacity(budget.min(context.max_message * 2));
+        let mut writer = Writer::with_capacity(budget.min(self.plan.octets_at_most()));
         let mut batches: Vec<(Batch, usize, usize)> = vec![];
         let mut path = None;
         while writer.is_empty() || writer.len() + context.max_message <= budget {
@@ -324,8 +324,9 @@ pub(super) fn seen_by(peer: PeerId, route: Option<&Arc<Outgoing>>) -> Option<&Ar
 }
 
 impl Logged {
+    /// What it counts for the log's bound. A message that says nothing to most peers has changes all the same.
     fn octets(&self) -> usize {
-        self.end - self.start
+        self.end - self.start + self.changes.len()
     }
 
     /// The message as it is for a peer that some of the routes came from: at most one withdrawal and one announcement.

@@ -145,6 +145,11 @@ impl Plan {
         self.left == 0
     }
 
+    /// About the octets that the rest takes, rather too many.
+    pub(super) fn octets_at_most(&self) -> usize {
+        self.left.saturating_mul(24).saturating_add(512)
+    }
+
     /// Takes a prefix out, given what was wanted of it until now.
     pub(super) fn remove(
         &mut self,
@@ -195,6 +200,11 @@ impl Plan {
 
     fn bucket(&mut self, family: Family, wanted: Option<&Arc<Outgoing>>) -> &mut Bucket {
         let next = self.buckets.len();
+        if let Some(last) = next.checked_sub(1)
+            && self.buckets[last].is_for(family, wanted)
+        {
+            return &mut self.buckets[last];
+        }
         let index = *self.by_wanted.entry(key(family, wanted)).or_insert(next);
         if index == next {
             self.buckets.push(Bucket {
@@ -214,6 +224,15 @@ fn key(family: Family, wanted: Option<&Arc<Outgoing>>) -> BucketKey {
 }
 
 impl Bucket {
+    fn is_for(&self, family: Family, wanted: Option<&Arc<Outgoing>>) -> bool {
+        self.family == family
+            && match (&self.wanted, wanted) {
+                (Some(own), Some(wanted)) => Arc::ptr_eq(own, wanted),
+                (None, None) => true,
+                _ => false,
+            }
+    }
+
     fn next_batch(&mut self, context: &WireContext) -> Option<Batch> {
         let room = match &self.wanted {
             Some(route) => route.room,

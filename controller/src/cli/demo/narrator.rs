@@ -102,10 +102,15 @@ impl Narrator {
         );
         let lines: String = lines.iter().map(|line| format!("   {line}\n")).collect();
         let text = format!(
-            "\n{}\n{lines}   Edit the manifests in {} and watch what follows; the log of each node is beside them.\n   \
-             Ctrl-C ends it all.\n",
+            "\n{}\n{lines}\n{}   Ctrl-C ends it all.\n",
             self.strong("It all stays up now. Try:"),
-            network.manifests().display()
+            wrapped(
+                &format!(
+                    "Edit the manifests in {} and see what follows; the nodes' logs are beside them.",
+                    network.manifests().display()
+                ),
+                &" ".repeat(INDENT)
+            )
         );
         // Where nobody reads, nobody misses it; the network stays up all the same.
         output::print(&text).map(|_| ())

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::time::Instant;
 
-use ipam::{Allocator, Family, Request, Wanted};
+use ipam::{Allocator, Family, PoolKey, Request, Wanted};
 
 use super::ask::Ask;
 use super::pools::Pools;
@@ -14,6 +14,8 @@ use super::{
 use crate::cluster::{IngressEntry, IngressIpMode, ObjectName, Service, Snapshot};
 use crate::plan::Settings;
 
+/// Stands for all Services that others serve.
+const OTHERS: Owner = 0;
 /// Writes that may be under way for one Service at most; more are forgotten, oldest first.
 const MOST_SENT: usize = 8;
 
@@ -99,10 +101,14 @@ pub(super) struct Planning<'a> {
     pub(super) entries: Vec<Entry<'a>>,
     /// Services that are not ours any more and still have to be cleaned.
     left: Vec<(Holder, &'a Service)>,
+    /// Load balancers that others serve.
+    foreign: Vec<&'a Service>,
     /// Services of another type that carry our condition.
     stale_conditions: Vec<(&'a ObjectName, &'a Service)>,
-    /// Addresses nobody may have yet, since the status of their last holder still shows them.
+    /// Addresses that a status shows whose Service does not hold them any more. Nobody new shows them before.
     pub(super) leaving: BTreeSet<IpAddr>,
+    /// Addresses of Services that the pool they are booked in does not select, and the pool that does.
+    elsewhere: Vec<(usize, IpAddr, PoolKey)>,
     pub(super) now: Instant,
     again_at: Option<Instant>,
 }
@@ -125,8 +131,10 @@ impl<'a> Planning<'a> {
             claims,
             entries: Vec::with_capacity(known.len()),
             left: Vec::new(),
+            foreign: Vec::new(),
             stale_conditions: Vec::new(),
             leaving: BTreeSet::new(),
+            elsewhere: Vec::new(),
             now,
             again_at: None,
         };
@@ -167,9 +175,12 @@ impl<'a> Planning<'a> {
         if !is_ours(service, settings) {
             if let Some(mut holder) = holder {
                 holder.left = true;
+                self.allocator.set_sharing(holder.owner, None);
                 self.left.push((holder, service));
             } else if !service.is_load_balancer && service.recorded_condition.is_some() {
                 self.stale_conditions.push((name, service));
+            } else if service.is_load_balancer && !service.ingress.is_empty() {
+                self.foreign.push(service);
             }
             return;
         }
@@ -203,15 +214,31 @@ impl<'a> Planning<'a> {
 
     /// Decides what everybody keeps, before anything new is given to anybody.
     pub(super) fn settle_holders(&mut self) {
+        self.allocator.forget(OTHERS);
+        if self.pools.changed {
+            self.notice_lost();
+        }
         for place in 0..self.entries.len() {
             self.judge(place);
         }
         self.separate_edited();
         self.adopt_from_start();
+        self.respect_others();
         for place in 0..self.entries.len() {
             self.follow_recorded(place);
         }
         self.clean_left();
+    }
+
+    /// Notes what lost its pool, before anything is booked anew: sharers of an address are to be judged alike.
+    fn notice_lost(&mut self) {
+        let until = self.now + GRACE;
+        for held in self.entries.iter_mut().flat_map(|entry| &mut entry.holder.held) {
+            let booked = self.allocator.holding(held.address).and_then(ipam::Holding::pool);
+            if held.state == State::Kept && booked.is_none() {
+                held.state = State::Lost(until);
+            }
+        }
     }
 
     /// Takes away what its Service may not hold any more, and books anew what lost its pool.
@@ -248,12 +275,14 @@ impl<'a> Planning<'a> {
             held.state = State::Kept;
             return;
         }
-        let (shared, lost) = (holding.is_shared(), booked.is_none());
+        let lost = booked.is_none() || held.state != State::Kept;
         if let Some(home) = self.pools.home(self.allocator, held.address, service) {
-            if lost || !shared {
-                self.allocator.book(held.address, Some(home));
-            }
             held.state = State::Kept;
+            if booked.is_none() {
+                self.allocator.book(held.address, Some(home));
+            } else {
+                self.elsewhere.push((place, held.address, home));
+            }
             return;
         }
         if !lost {
@@ -270,7 +299,6 @@ impl<'a> Planning<'a> {
         };
         if self.now < until {
             held.state = State::Lost(until);
-            self.look_again(until);
             return;
         }
         let claim = self.claims.entry(holder.name.clone()).or_default();
@@ -328,7 +356,6 @@ impl<'a> Planning<'a> {
         }
         carried.sort_unstable();
         carried.dedup();
-        let mut strays = Vec::new();
         for (address, _, _, place) in carried {
             let entry = &mut self.entries[place];
             let home = self.pools.home(self.allocator, address, entry.service);
@@ -340,19 +367,33 @@ impl<'a> Planning<'a> {
             if adopted {
                 let state = if unjudged { State::Unjudged } else { State::Kept };
                 entry.holder.held.push(Held { address, state });
-            } else {
-                strays.push((place, address));
             }
         }
-        for (place, address) in strays {
+    }
+
+    /// What another controller's Service shows is in use, whatever our pools say, unless one of ours has it already.
+    fn respect_others(&mut self) {
+        for address in self.foreign.iter().flat_map(|service| recorded(service)) {
+            let of_interest = self.pools.containing(self.allocator, address).next().is_some();
+            if of_interest && self.allocator.holding(address).is_none() {
+                let held = self.allocator.restore(OTHERS, address, None);
+                debug_assert_eq!(held, Ok(()), "a free address can be held");
+            }
+        }
+    }
+
+    fn hold_strays(&mut self, place: usize) {
+        let Entry { service, holder, .. } = &self.entries[place];
+        let is_held = |address: IpAddr| holder.held.iter().any(|held| held.address == address);
+        let strays: Vec<IpAddr> = recorded(service).filter(|&address| !is_held(address)).collect();
+        for address in strays {
             self.hold_stray(place, address);
         }
     }
 
     /// An address that a Service carries and may not hold. Nobody else gets it while the status still shows it.
     fn hold_stray(&mut self, place: usize, address: IpAddr) {
-        let of_interest = self.pools.containing(self.allocator, address).next().is_some();
-        if !of_interest || self.allocator.holding(address).is_some() {
+        if self.allocator.holding(address).is_some() {
             return;
         }
         let holder = &mut self.entries[place].holder;
@@ -378,15 +419,15 @@ impl<'a> Planning<'a> {
             holder.seen = recorded(service).collect();
         }
         match arrival {
-            Arrival::FromStart => return,
+            Arrival::FromStart => return self.hold_strays(place),
             Arrival::New => {}
             Arrival::Known | Arrival::Edited => {
                 if as_planned || as_seen {
-                    return;
+                    return self.hold_strays(place);
                 }
                 if let Some(ours) = holder.sent.iter().position(|sent| *sent == holder.seen) {
                     holder.sent.drain(..=ours);
-                    return;
+                    return self.hold_strays(place);
                 }
             }
         }
@@ -466,11 +507,15 @@ impl<'a> Planning<'a> {
 
     /// Takes an address away from a Service. It stays the Service's towards all others until its status is without it.
     pub(super) fn take_away(&mut self, place: usize, index: usize) {
-        let Entry { holder, .. } = &mut self.entries[place];
-        let address = holder.held[index].address;
-        holder.held[index].state = State::Leaving;
-        self.leaving.insert(address);
-        unbook(self.allocator, address);
+        let Entry { holder, service, .. } = &mut self.entries[place];
+        let held = &mut holder.held[index];
+        held.state = State::Leaving;
+        if recorded(service).any(|recorded| recorded == held.address) {
+            self.leaving.insert(held.address);
+            unbook(self.allocator, held.address);
+        } else {
+            self.allocator.release(holder.owner, held.address);
+        }
     }
 
     /// The order in which Services are served.
@@ -482,20 +527,59 @@ impl<'a> Planning<'a> {
         self.entries.iter().enumerate().map(|(place, entry)| (entry.holder.owner, place)).collect()
     }
 
-    pub(super) fn look_again(&mut self, at: Instant) {
+    fn look_again(&mut self, at: Instant) {
         self.again_at = Some(self.again_at.map_or(at, |earlier| earlier.min(at)));
+    }
+
+    /// Books an address in a pool that selects its holder, unless the pool it is booked in selects another one.
+    fn book_elsewhere(&mut self) {
+        for (place, address, home) in std::mem::take(&mut self.elsewhere) {
+            let Some(holding) = self.allocator.holding(address) else { continue };
+            let booked = holding.pool().and_then(|key| self.pools.get(key));
+            let keepers: Vec<usize> = if holding.is_shared() {
+                let by_owner = self.places_by_owner();
+                let places = holding.owners().filter_map(|owner| by_owner.get(owner).copied());
+                places.filter(|&place| self.entries[place].holder.keeps(address)).collect()
+            } else {
+                vec![place]
+            };
+            let selected = |&place: &usize| booked.is_some_and(|view| view.selects(self.entries[place].service));
+            if keepers.contains(&place) && !keepers.iter().any(selected) {
+                self.allocator.book(address, Some(home));
+            }
+        }
+    }
+
+    /// What a Service has been given and the status of somebody it may not share with still shows.
+    fn blocked(&self, entry: &Entry<'_>) -> Vec<IpAddr> {
+        if self.leaving.is_empty() {
+            return Vec::new();
+        }
+        let Entry { service, holder, .. } = entry;
+        let new = holder.held.iter().filter(|held| held.is_kept()).map(|held| held.address);
+        let new = new.filter(|address| recorded(service).all(|recorded| recorded != *address));
+        let shown_elsewhere = new.filter(|address| self.leaving.contains(address));
+        shown_elsewhere.filter(|&address| !self.in_the_way(holder.owner, address).is_empty()).collect()
     }
 
     /// The plan, what to remember, and whether nothing is held and nothing left to write.
     pub(super) fn finish(mut self) -> (AddressPlan, Vec<Holder>, bool) {
+        self.book_elsewhere();
         let mut statuses: Vec<(ObjectName, ServiceStatus)> = Vec::with_capacity(self.entries.len());
         let mut holders = Vec::with_capacity(self.entries.len() + self.left.len());
         let mut nothing_left = true;
-        for entry in std::mem::take(&mut self.entries) {
+        for mut entry in std::mem::take(&mut self.entries) {
+            let blocked = self.blocked(&entry);
+            entry.waits |= !blocked.is_empty();
             if entry.waits {
                 self.look_again(self.now + SOON);
             }
-            let (holder, status) = entry.finish();
+            for held in &entry.holder.held {
+                if let State::Lost(until) = held.state {
+                    self.look_again(until);
+                }
+            }
+            let (holder, status) = entry.finish(&blocked);
             nothing_left &= holder.held.is_empty() && holder.settled;
             if let Some(status) = status {
                 statuses.push((holder.name.clone(), status));
@@ -533,10 +617,11 @@ impl Entry<'_> {
     }
 
     /// The desired status; `None` where the Service is to be left as it stands.
-    fn finish(self) -> (Holder, Option<ServiceStatus>) {
+    fn finish(self, blocked: &[IpAddr]) -> (Holder, Option<ServiceStatus>) {
         let Self { service, mut holder, refusal, waits, arrival, .. } = self;
+        holder.held.retain(|held| held.is_kept() || recorded(service).any(|recorded| recorded == held.address));
         let condition = refusal.unwrap_or_else(report::satisfied);
-        let ingress = ingress(service, &holder);
+        let ingress = ingress(service, &holder, blocked);
         let same_ingress = ingress.len() == service.ingress.len()
             && ingress.iter().zip(&service.ingress).all(|(ours, recorded)| ours.ip == recorded.ip);
         if waits && same_ingress {
@@ -609,8 +694,9 @@ fn is_recorded(condition: &ServiceCondition, service: &Service) -> bool {
     })
 }
 
-/// The recorded entries that stay, as they stand and in their order, then what is new in the order obtained.
-fn ingress(service: &Service, holder: &Holder) -> Vec<IngressEntry> {
+/// The recorded entries that stay, as they stand and in their order, then what is new in the order obtained, without what
+/// is blocked.
+fn ingress(service: &Service, holder: &Holder, blocked: &[IpAddr]) -> Vec<IngressEntry> {
     let mut ingress: Vec<IngressEntry> = Vec::with_capacity(holder.held.len());
     for entry in &service.ingress {
         let stays = entry.ip.is_some_and(|ip| holder.keeps(ip));
@@ -619,7 +705,8 @@ fn ingress(service: &Service, holder: &Holder) -> Vec<IngressEntry> {
         }
     }
     for held in holder.held.iter().filter(|held| held.is_kept()) {
-        if ingress.iter().all(|other| other.ip != Some(held.address)) {
+        let is_new = ingress.iter().all(|other| other.ip != Some(held.address));
+        if is_new && !blocked.contains(&held.address) {
             ingress.push(IngressEntry {
                 ip: Some(held.address),
                 hostname: None,

@@ -54,8 +54,11 @@ type Owner = u64;
 /// A new leader starts with a new book.
 #[derive(Debug, Default)]
 pub struct AddressBook {
-    /// Whether there was a pool at the last plan, or there is still something to clean after the last one.
+    /// Whether there is a pool, or something to clean after the last one.
     awake: bool,
+    /// Whether there was a pool at the last plan. With the first pool everything that Services carry counts as it does at
+    /// the start.
+    had_pools: bool,
     allocator: Allocator<Owner>,
     pools: PoolBook,
     /// By name.
@@ -120,7 +123,8 @@ impl AddressBook {
         }
         let start = !std::mem::replace(&mut self.awake, true);
         let pools = self.pools.update(&snapshot.pools, start, &mut self.allocator);
-        let mut planning = Planning::new(self, &pools, snapshot, settings, now, start);
+        let first_pool = !std::mem::replace(&mut self.had_pools, !snapshot.pools.is_empty());
+        let mut planning = Planning::new(self, &pools, snapshot, settings, now, first_pool);
         planning.settle_holders();
         planning.serve();
         let (plan, holders, nothing_left) = planning.finish();

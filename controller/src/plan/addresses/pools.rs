@@ -42,6 +42,8 @@ pub(super) struct Pools<'a> {
     by_key: BTreeMap<PoolKey, usize>,
     /// Whether some pool has a block that nobody can read, so that an address may belong there.
     pub(super) any_unreadable: bool,
+    /// Whether addresses may have lost their pool since the last plan.
+    pub(super) changed: bool,
 }
 
 /// One pool of one plan.
@@ -117,7 +119,7 @@ impl PoolBook {
             self.settle();
             allocator.set_pools(self.pools.values().map(|known| (known.key, known.pool.clone())));
         }
-        self.view(pools)
+        self.view(pools, changed)
     }
 
     /// Brings what is remembered of one pool up to date; true where anything changed that others depend on.
@@ -197,7 +199,7 @@ impl PoolBook {
         })
     }
 
-    fn view<'a>(&self, pools: &'a BTreeMap<String, cluster::Pool>) -> Pools<'a> {
+    fn view<'a>(&self, pools: &'a BTreeMap<String, cluster::Pool>, changed: bool) -> Pools<'a> {
         let mut any_unreadable = false;
         let mut by_age: Vec<PoolView<'a>> = pools
             .iter()
@@ -230,7 +232,7 @@ impl PoolBook {
         let mut by_standing: Vec<usize> = (0..by_age.len()).collect();
         by_standing.sort_by_key(|&place| by_age[place].standing);
         let by_key = by_age.iter().enumerate().map(|(place, view)| (view.key, place)).collect();
-        Pools { by_age, by_standing, by_key, any_unreadable }
+        Pools { by_age, by_standing, by_key, any_unreadable, changed }
     }
 }
 

@@ -31,6 +31,7 @@ struct Exchange {
 impl Planning<'_> {
     pub(super) fn serve(&mut self) {
         self.serve_claims();
+        self.serve_former_holders();
         let mut exchange = Exchange::default();
         let mut generic = BTreeSet::new();
         for (place, entry) in self.entries.iter().enumerate() {
@@ -47,8 +48,13 @@ impl Planning<'_> {
         if !exchange.queue.is_empty() {
             self.serve_named(&mut exchange);
         }
-        for (_, place) in generic {
-            self.serve_generic(place);
+        while !generic.is_empty() {
+            let mut given = false;
+            for &(_, place) in &generic {
+                given |= self.serve_generic(place);
+            }
+            // Who could not be served may join on an address that somebody got after it.
+            generic.retain(|&(_, place)| given && self.entries[place].refusal.is_some() && self.entries[place].ask.sharing.is_some());
         }
     }
 
@@ -74,6 +80,36 @@ impl Planning<'_> {
             });
             if !claim.addresses.is_empty() {
                 self.claims.insert(name, claim);
+            }
+        }
+    }
+
+    /// Lets Services keep what was taken from them, is still in their status, and is theirs again by what has changed since.
+    fn serve_former_holders(&mut self) {
+        if self.leaving.is_empty() {
+            return;
+        }
+        let has_former = |place: &usize| self.entries[*place].holder.held.iter().any(|held| !held.is_kept());
+        let mut turns: Vec<Turn> =
+            (0..self.entries.len()).filter(has_former).map(|place| self.seniority(place)).collect();
+        turns.sort_unstable();
+        for (_, place) in turns {
+            for index in 0..self.entries[place].holder.held.len() {
+                let entry = &self.entries[place];
+                let Held { address, state } = entry.holder.held[index];
+                let family = Family::of(address);
+                let asks = if entry.ask.is_specific() {
+                    entry.ask.names(address)
+                } else {
+                    entry.ask.wants(family) && !entry.has_any(family)
+                };
+                if state != State::Leaving || !asks || !self.is_holder(entry.holder.owner, address) {
+                    continue;
+                }
+                if let Ok(pool) = self.pool_for_named(place, address) {
+                    // Where it may not be taken back the Service is served like any other.
+                    let _ = self.take_back(place, address, pool);
+                }
             }
         }
     }
@@ -135,12 +171,12 @@ impl Planning<'_> {
         if !entry.ask.has(Family::of(address)) {
             return Err(report::wrong_family(address));
         }
-        if entry.holder.held.iter().any(|held| held.address == address) {
+        let owner = entry.holder.owner;
+        if self.is_holder(owner, address) {
             return self.take_back(place, address, pool);
         }
-        let owner = entry.holder.owner;
         if exchange.given_up.contains(&address) {
-            self.hand_over(owner, address, exchange);
+            self.hand_over(address, exchange);
         }
         let request = Request { owner, wanted: Wanted::Address(address), pools: &[pool], join: &[] };
         let refusal = match self.allocator.assign(&request) {
@@ -212,16 +248,24 @@ impl Planning<'_> {
         Ok(())
     }
 
-    /// Ends what the former holders of an address still have of it, as far as they stand in the way.
-    fn hand_over(&mut self, owner: Owner, address: IpAddr, exchange: &mut Exchange) {
-        for other in self.in_the_way(owner, address) {
-            self.index_owners(exchange);
-            let Some(&place) = exchange.by_owner.get(&other) else { continue };
+    /// Ends what those who gave an address up in this plan still have of it.
+    fn hand_over(&mut self, address: IpAddr, exchange: &mut Exchange) {
+        self.index_owners(exchange);
+        let holders: Vec<Owner> =
+            self.allocator.holding(address).map_or_else(Vec::new, |holding| holding.owners().copied().collect());
+        for holder in holders {
+            let Some(&place) = exchange.by_owner.get(&holder) else { continue };
             if !self.entries[place].holder.keeps(address) {
                 self.entries[place].holder.held.retain(|held| held.address != address);
-                self.allocator.release(other, address);
+                self.allocator.release(holder, address);
             }
         }
+        self.leaving.remove(&address);
+    }
+
+    fn is_holder(&self, owner: Owner, address: IpAddr) -> bool {
+        let holding = self.allocator.holding(address);
+        holding.is_some_and(|holding| holding.owners().any(|holder| *holder == owner))
     }
 
     fn is_about_to_be_free(&self, owner: Owner, address: IpAddr, exchange: &mut Exchange) -> bool {
@@ -237,7 +281,7 @@ impl Planning<'_> {
     }
 
     /// The holders of an address with whom the owner may not share it.
-    fn in_the_way(&self, owner: Owner, address: IpAddr) -> Vec<Owner> {
+    pub(super) fn in_the_way(&self, owner: Owner, address: IpAddr) -> Vec<Owner> {
         let Some(holding) = self.allocator.holding(address) else { return Vec::new() };
         let clashes = |other: &Owner| *other != owner && self.allocator.compatible(owner, *other).is_err();
         holding.owners().copied().filter(clashes).collect()
@@ -401,12 +445,15 @@ impl Planning<'_> {
         debug_assert_eq!(restored, Ok(()), "nobody took it meanwhile");
     }
 
-    /// Gives a Service an address of each family it lacks.
-    fn serve_generic(&mut self, place: usize) {
+    /// Gives a Service an address of each family it lacks; true where it got one.
+    fn serve_generic(&mut self, place: usize) -> bool {
+        self.entries[place].refusal = None;
+        self.entries[place].waits = false;
+        let mut given = false;
         let (pools, join) = self.pools.selecting(self.entries[place].service);
         for family in [Family::V4, Family::V6] {
             let entry = &self.entries[place];
-            if !entry.ask.wants(family) || entry.has_any(family) || self.take_back_any(place, family) {
+            if !entry.ask.wants(family) || entry.has_any(family) {
                 continue;
             }
             let owner = self.entries[place].holder.owner;
@@ -417,25 +464,16 @@ impl Planning<'_> {
             });
             let entry = &mut self.entries[place];
             match assigned {
-                Ok(address) => entry.holder.held.push(Held { address, state: State::Kept }),
+                Ok(address) => {
+                    entry.holder.held.push(Held { address, state: State::Kept });
+                    given = true;
+                }
                 Err(Refusal::NoPool) => entry.refusal = Some(report::no_matching_pool()),
                 Err(_) => entry.refusal = Some(report::out_of_addresses()),
             }
             entry.waits |= leaving_soon;
         }
+        given
     }
 
-    fn take_back_any(&mut self, place: usize, family: Family) -> bool {
-        let leaving: Vec<IpAddr> = self.entries[place]
-            .holder
-            .held
-            .iter()
-            .filter(|held| !held.is_kept() && Family::of(held.address) == family)
-            .map(|held| held.address)
-            .collect();
-        leaving.into_iter().any(|address| {
-            let pool = self.pool_for_named(place, address);
-            pool.is_ok_and(|pool| self.take_back(place, address, pool).is_ok())
-        })
-    }
 }

@@ -223,7 +223,7 @@ impl World {
                 let outgoing = rules.explain(route).ok()?;
                 Some((
                     route.prefix,
-                    ((*outgoing.attributes).clone(), outgoing.next_hop),
+                    ((*outgoing.attributes).clone(), outgoing.next_hop.clone()),
                 ))
             })
             .collect()
@@ -254,7 +254,7 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(ProptestConfig::with_cases(150))]
 
     #[test]
     fn every_peer_knows_in_the_end_what_it_should(

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::super::ask::Ask;
 use super::super::{AddressBook, AddressPlan, ServiceStatus};
 use crate::cluster::{
     Block, IngressEntry, IngressIpMode, ObjectName, Pool, PoolFaults, PoolSpec, RecordedCondition, Requirement,
@@ -14,6 +15,8 @@ pub(super) struct World {
     pub(super) book: AddressBook,
     pub(super) now: Instant,
     pub(super) settings: Settings,
+    /// Whether a write may never add an address that another status shows, unless the two may share it.
+    pub(super) strict: bool,
     uids: u64,
 }
 
@@ -127,6 +130,24 @@ impl PoolBuilder {
         self
     }
 
+    pub(super) fn blue(self) -> Self {
+        self.selecting("color", "blue")
+    }
+
+    /// The blocks are in order, the selector is not.
+    pub(super) fn with_broken_selector(mut self) -> Self {
+        if let Ok(spec) = self.0.spec {
+            self.0.spec = Err(PoolFaults {
+                blocks: vec![],
+                selector: Some("spec.serviceSelector: no".into()),
+                readable: spec.blocks,
+                readable_selector: None,
+                disabled: spec.disabled,
+            });
+        }
+        self
+    }
+
     fn spec(&mut self) -> &mut PoolSpec {
         self.0.spec.as_mut().unwrap()
     }
@@ -146,7 +167,7 @@ impl World {
             l2_enabled: true,
         };
         let snapshot = Snapshot { complete: true, ..Snapshot::default() };
-        Self { snapshot, book: AddressBook::default(), now, settings, uids: 0 }
+        Self { snapshot, book: AddressBook::default(), now, settings, strict: false, uids: 0 }
     }
 
     /// Adds a Service, or edits the one of that name: its status and identity stay.
@@ -232,6 +253,9 @@ impl World {
 
     /// Writes a status; false where there was nothing to write.
     pub(super) fn write(&mut self, name: &ObjectName, status: &ServiceStatus) -> bool {
+        if self.strict {
+            self.check_write(name, status);
+        }
         let Some(service) = self.snapshot.services.get_mut(name) else { return false };
         let condition = status.condition.as_ref().map(|condition| {
             let status = if condition.satisfied { "True" } else { "False" };
@@ -246,6 +270,21 @@ impl World {
             service.recorded_condition = condition;
         }
         !same
+    }
+
+    fn check_write(&self, name: &ObjectName, status: &ServiceStatus) {
+        let service = &self.snapshot.services[name];
+        for entry in status.ingress.iter().filter(|entry| !service.ingress.contains(entry)) {
+            for (other_name, other) in self.snapshot.services.iter().filter(|(other, _)| *other != name) {
+                let shown = other.ingress.iter().any(|theirs| theirs.ip == entry.ip);
+                assert!(!shown || self.may_share(service, other), "{name} is given {entry:?}, which {other_name} shows");
+            }
+        }
+    }
+
+    pub(super) fn may_share(&self, one: &Service, other: &Service) -> bool {
+        let terms = |service| Ask::of(service, &self.settings).sharing;
+        matches!((terms(one), terms(other)), (Some(one), Some(other)) if one.compatible_with(&other).is_ok())
     }
 
     pub(super) fn write_pools(&mut self, plan: &AddressPlan) {
