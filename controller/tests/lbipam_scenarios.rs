@@ -42,12 +42,18 @@ fn recorded_scenarios_end_as_recorded_or_better() {
                     }
                 }
                 Err(differences) => {
-                    failures.push(format!("{name} ({arrival:?}):\n    {}", differences.join("\n    ")));
+                    failures.push(format!(
+                        "{name} ({arrival:?}):\n    {}",
+                        differences.join("\n    ")
+                    ));
                 }
             }
         }
     }
-    eprintln!("{played} played as they should, {} not, {skipped} skipped", failures.len());
+    eprintln!(
+        "{played} played as they should, {} not, {skipped} skipped",
+        failures.len()
+    );
     assert!(failures.is_empty(), "{}", failures.join("\n"));
     assert!(played > 0);
 }
@@ -58,24 +64,33 @@ fn reason_to_skip(scenario: &Value) -> Option<&'static str> {
         "restart-service-recreated-meanwhile" => {
             Some("nothing in the objects tells that the Service made again had the address before")
         }
-        _ => scenario.get("cilium_options").map(|_| "needs options of the Cilium operator"),
+        _ => scenario
+            .get("cilium_options")
+            .map(|_| "needs options of the Cilium operator"),
     }
 }
 
 fn vectors() -> Option<PathBuf> {
     let shared = std::env::var_os("FAIRWAY_SHARED").map(PathBuf::from);
-    let shared = shared.unwrap_or_else(|| concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared").into());
+    let shared =
+        shared.unwrap_or_else(|| concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared").into());
     let folder = shared.join("vectors/lbipam");
     folder.is_dir().then_some(folder)
 }
 
 fn scenarios(folder: &std::path::Path) -> Vec<Value> {
-    let mut files: Vec<PathBuf> =
-        std::fs::read_dir(folder.join("scenarios")).unwrap().map(|file| file.unwrap().path()).collect();
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder.join("scenarios"))
+        .unwrap()
+        .map(|file| file.unwrap().path())
+        .collect();
     files.sort();
     let read = |file: &PathBuf| {
         let text = std::fs::read_to_string(file).unwrap();
         serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
     };
-    files.iter().filter(|file| file.extension().is_some_and(|ending| ending == "yaml")).map(read).collect()
+    files
+        .iter()
+        .filter(|file| file.extension().is_some_and(|ending| ending == "yaml"))
+        .map(read)
+        .collect()
 }

@@ -15,7 +15,7 @@ const MOST_ROUNDS: usize = 20;
 
 /// How often the planner looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Arrival {
+pub(crate) enum Arrival {
     /// After every object.
     OneByOne,
     /// Only when the scenario looks, or waits.
@@ -23,17 +23,17 @@ pub enum Arrival {
 }
 
 /// All objects when the scenario looked, and what was written meanwhile.
-pub struct Snapshot {
-    pub label: String,
-    pub objects: BTreeMap<Key, Value>,
-    pub no_writes: Value,
-    pub written: BTreeSet<Key>,
+pub(crate) struct Snapshot {
+    pub(crate) label: String,
+    pub(crate) objects: BTreeMap<Key, Value>,
+    pub(crate) no_writes: Value,
+    pub(crate) written: BTreeSet<Key>,
 }
 
 /// Kind, namespace (empty where there is none), name.
-pub type Key = (String, String, String);
+pub(crate) type Key = (String, String, String);
 
-pub fn play(scenario: &Value, arrival: Arrival) -> Vec<Snapshot> {
+pub(crate) fn play(scenario: &Value, arrival: Arrival) -> Vec<Snapshot> {
     let mut cluster = Cluster::new();
     let mut snapshots = Vec::new();
     for step in scenario["steps"].as_array().unwrap() {
@@ -86,7 +86,10 @@ struct Cluster {
 
 impl Cluster {
     fn new() -> Self {
-        #[expect(clippy::disallowed_methods, reason = "where virtual time begins does not matter")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "where virtual time begins does not matter"
+        )]
         let epoch = Instant::now();
         Self {
             objects: BTreeMap::new(),
@@ -135,7 +138,8 @@ impl Cluster {
             object["metadata"]["namespace"] = json!(key.1);
         }
         for field in ["labels", "annotations", "finalizers"] {
-            object["metadata"][field] = document["metadata"].get(field).cloned().unwrap_or_default();
+            object["metadata"][field] =
+                document["metadata"].get(field).cloned().unwrap_or_default();
         }
         replace_spec(object, document["spec"].clone());
         if let Some(status) = status {
@@ -155,7 +159,9 @@ impl Cluster {
             let spec = patched["spec"].take();
             object["metadata"] = patched["metadata"].take();
             replace_spec(object, spec);
-            if !object["metadata"]["deletionTimestamp"].is_null() && object["metadata"]["finalizers"].is_null() {
+            if !object["metadata"]["deletionTimestamp"].is_null()
+                && object["metadata"]["finalizers"].is_null()
+            {
                 self.objects.remove(key);
             }
         }
@@ -175,7 +181,11 @@ impl Cluster {
         self.settle();
         self.pass(Duration::from_secs(1));
         Snapshot {
-            label: step.as_str().or(step["label"].as_str()).unwrap().to_owned(),
+            label: step
+                .as_str()
+                .or_else(|| step["label"].as_str())
+                .unwrap()
+                .to_owned(),
             objects: self.objects.clone(),
             no_writes: step.get("no_writes").cloned().unwrap_or_default(),
             written: std::mem::take(&mut self.written),
@@ -186,7 +196,10 @@ impl Cluster {
     fn pass(&mut self, time: Duration) {
         let end = self.passed + time;
         loop {
-            let again_at = self.settle().map(|at| at - self.epoch).filter(|&at| at <= end);
+            let again_at = self
+                .settle()
+                .map(|at| at - self.epoch)
+                .filter(|&at| at <= end);
             let Some(at) = again_at else { break };
             self.passed = at;
         }
@@ -210,10 +223,17 @@ impl Cluster {
             let mut changed = false;
             for (key, object) in &mut self.objects {
                 let written = if key.0 == POOL {
-                    plan.pools.get(&key.2).map(|conditions| pool_status_json(object, conditions, &time))
+                    plan.pools
+                        .get(&key.2)
+                        .map(|conditions| pool_status_json(object, conditions, &time))
                 } else {
-                    let name = controller::cluster::ObjectName { namespace: key.1.clone(), name: key.2.clone() };
-                    plan.services.get(&name).map(|status| service_status_json(object, status, &time))
+                    let name = controller::cluster::ObjectName {
+                        namespace: key.1.clone(),
+                        name: key.2.clone(),
+                    };
+                    plan.services
+                        .get(&name)
+                        .map(|status| service_status_json(object, status, &time))
                 };
                 if let Some(written) = written.filter(|written| written != object) {
                     *object = written;
@@ -230,14 +250,25 @@ impl Cluster {
 
     fn time(&self) -> String {
         let seconds = self.passed.as_secs();
-        format!("2026-01-01T{:02}:{:02}:{:02}Z", seconds / 3600, seconds / 60 % 60, seconds % 60)
+        format!(
+            "2026-01-01T{:02}:{:02}:{:02}Z",
+            seconds / 3600,
+            seconds / 60 % 60,
+            seconds % 60
+        )
     }
 
     fn key_of(&self, document: &Value) -> Key {
         let kind = document["kind"].as_str().unwrap();
-        let namespace = document["metadata"]["namespace"].as_str().unwrap_or("default");
+        let namespace = document["metadata"]["namespace"]
+            .as_str()
+            .unwrap_or("default");
         let namespace = if kind == POOL { "" } else { namespace };
-        (kind.into(), namespace.into(), document["metadata"]["name"].as_str().unwrap().into())
+        (
+            kind.into(),
+            namespace.into(),
+            document["metadata"]["name"].as_str().unwrap().into(),
+        )
     }
 }
 
@@ -264,8 +295,15 @@ fn replace_spec(object: &mut Value, spec: Value) {
 
 /// The defaults of a cluster with both families, IPv4 first.
 fn default_service(spec: &mut Value) {
-    let policy = spec["ipFamilyPolicy"].as_str().unwrap_or("SingleStack").to_owned();
-    let families = if policy == "SingleStack" { json!(["IPv4"]) } else { json!(["IPv4", "IPv6"]) };
+    let policy = spec["ipFamilyPolicy"]
+        .as_str()
+        .unwrap_or("SingleStack")
+        .to_owned();
+    let families = if policy == "SingleStack" {
+        json!(["IPv4"])
+    } else {
+        json!(["IPv4", "IPv6"])
+    };
     let spec = spec.as_object_mut().unwrap();
     spec.insert("ipFamilyPolicy".into(), json!(policy));
     spec.entry("ipFamilies").or_insert(families);
@@ -273,9 +311,19 @@ fn default_service(spec: &mut Value) {
 }
 
 fn default_status(object: &mut Value) {
-    let ingress = object.pointer_mut("/status/loadBalancer/ingress").and_then(Value::as_array_mut);
-    for entry in ingress.into_iter().flatten().filter(|entry| entry.get("ip").is_some()) {
-        entry.as_object_mut().unwrap().entry("ipMode").or_insert(json!("VIP"));
+    let ingress = object
+        .pointer_mut("/status/loadBalancer/ingress")
+        .and_then(Value::as_array_mut);
+    for entry in ingress
+        .into_iter()
+        .flatten()
+        .filter(|entry| entry.get("ip").is_some())
+    {
+        entry
+            .as_object_mut()
+            .unwrap()
+            .entry("ipMode")
+            .or_insert(json!("VIP"));
     }
 }
 
