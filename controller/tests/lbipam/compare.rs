@@ -16,11 +16,7 @@ const KEYS: [&str; 2] = [
 ];
 
 /// The differences that the scenario allows, or, as an error, those that it does not.
-<<<<<<< HEAD
-pub fn judge(
-=======
 pub(crate) fn judge(
->>>>>>> addresses
     scenario: &Value,
     golden: &Value,
     snapshots: &[Snapshot],
@@ -149,11 +145,7 @@ fn differences(want: &Value, got: &Value) -> Vec<String> {
         );
         let label = want
             .get("label")
-<<<<<<< HEAD
-            .or(got.get("label"))
-=======
             .or_else(|| got.get("label"))
->>>>>>> addresses
             .and_then(Value::as_str)
             .unwrap_or("?");
         compare(want, got, label, &mut found);
