@@ -91,7 +91,9 @@ pub async fn run(config: RunConfig) -> Outcome {
 }
 
 fn fault(what: &str) -> Outcome {
-    Err(Failure::Wrong(format!("run: {what}; this is a fault of Fairway")))
+    Err(Failure::Wrong(format!(
+        "run: {what}; this is a fault of Fairway"
+    )))
 }
 
 async fn serve_api(api: Api, state: Arc<State>) -> String {
@@ -104,7 +106,10 @@ async fn serve_health(health: Health, state: Arc<State>) -> String {
     "the health endpoint ended".to_owned()
 }
 
-#[expect(clippy::disallowed_methods, reason = "the run loop owns the clock of the plans")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the run loop owns the clock of the plans"
+)]
 fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
@@ -150,7 +155,6 @@ impl Agent {
     /// Plans everything from what was observed last and applies what differs.
     async fn step(&mut self, observed: &Observed) {
         let snapshot = &observed.snapshot;
-        self.telling.problems(&snapshot.problems);
         let addresses = self.addresses(observed);
         let plan = peers::plan(snapshot, &addresses, &self.settings);
         let notes = telling::notes(&plan);
@@ -176,8 +180,12 @@ impl Agent {
         }
         let addresses = self.book.plan(&observed.snapshot, &self.settings, now());
         self.again_at = addresses.again_at;
-        let written = block_in_place(|| self.statuses.write(observed, &addresses, Timestamp::now()));
-        if self.telling.writing(written.map(drop).map_err(|error| error.to_string())) {
+        let written =
+            block_in_place(|| self.statuses.write(observed, &addresses, Timestamp::now()));
+        if self
+            .telling
+            .writing(written.map(drop).map_err(|error| error.to_string()))
+        {
             self.again_at = self.again_at.into_iter().chain([now() + WRITE_RETRY]).min();
         }
         if !self.statuses.is_leader() {
@@ -205,7 +213,9 @@ async fn bind_api(config: &RunConfig) -> Result<Api, Failure> {
         match Api::bind(address).await {
             Ok(api) => return Ok(api),
             // Whoever may not use the first place goes on to the next; a Fairway that lives there is something else.
-            Err(error @ BindError::InUse(_)) => return Err(Failure::Unreachable(format!("run: {error}"))),
+            Err(error @ BindError::InUse(_)) => {
+                return Err(Failure::Unreachable(format!("run: {error}")));
+            }
             Err(error) => failure = Some(error),
         }
     }
@@ -216,21 +226,34 @@ async fn bind_api(config: &RunConfig) -> Result<Api, Failure> {
 }
 
 /// Health is worth no outage: where the default address is taken the node runs without, and says so.
-fn bind_health(config: &RunConfig, node: &str, snapshot: &Snapshot) -> Result<Option<Health>, Failure> {
-    let Some(address) = config.listen.address(internal_address(snapshot, node)) else { return Ok(None) };
+fn bind_health(
+    config: &RunConfig,
+    node: &str,
+    snapshot: &Snapshot,
+) -> Result<Option<Health>, Failure> {
+    let Some(address) = config.listen.address(internal_address(snapshot, node)) else {
+        return Ok(None);
+    };
     match Health::bind(address) {
         Ok(health) => Ok(Some(health)),
         Err(error) if matches!(config.listen, Listen::Default(_)) => {
-            warn!("no health and metrics: {address}: {error}; give them another place with --listen, or say --listen off");
+            warn!(
+                "no health and metrics: {address}: {error}; give them another place with --listen, or say --listen off"
+            );
             Ok(None)
         }
-        Err(error) => Err(Failure::Unreachable(format!("run: --listen {address}: {error}; free it or choose another"))),
+        Err(error) => Err(Failure::Unreachable(format!(
+            "run: --listen {address}: {error}; free it or choose another"
+        ))),
     }
 }
 
 fn internal_address(snapshot: &Snapshot, node: &str) -> Option<IpAddr> {
     let node = snapshot.nodes.get(node)?;
-    node.addresses.iter().find(|address| address.kind == "InternalIP").map(|address| address.address)
+    node.addresses
+        .iter()
+        .find(|address| address.kind == "InternalIP")
+        .map(|address| address.address)
 }
 
 /// The node that was named, else the only one there is, else the one that is called as this machine.
@@ -238,7 +261,10 @@ fn node(config: &RunConfig, snapshot: &Snapshot) -> Result<String, Failure> {
     if let Some(node) = &config.node {
         return Ok(node.clone());
     }
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let host = rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned();
     let names: Vec<&str> = snapshot.nodes.keys().map(String::as_str).collect();
     match names.as_slice() {
         [] => Ok(host),

@@ -323,11 +323,13 @@ impl<O: Copy + Eq + Hash> Allocator<O> {
             Family::V4 => addresses.range(..v6),
             Family::V6 => addresses.range(v6..),
         };
-        let contains =
-            |address| move |key: &PoolKey| self.pool(*key).is_some_and(|pool| pool.contains(address));
+        let contains = |address| {
+            move |key: &PoolKey| self.pool(*key).is_some_and(|pool| pool.contains(address))
+        };
         of_family.copied().find(|&address| {
             self.holdings.get(&address).is_some_and(|holding| {
-                holding.pool.is_some() && request.join.iter().any(contains(address))
+                holding.pool.is_some()
+                    && request.join.iter().any(contains(address))
                     && !holding.owners().any(|holder| *holder == request.owner)
                     && self.may_join(request.owner, address).is_ok()
             })

@@ -2,6 +2,7 @@
 
 mod cohort;
 mod group;
+mod member;
 mod plan;
 
 use std::collections::BTreeMap;
@@ -15,7 +16,8 @@ use crate::types::{Asn, Family, Prefix};
 
 use super::PeerId;
 use super::routes_out::{ExportRules, Exporter, Refusal};
-use group::{Group, GroupKey, Member};
+use group::{Group, GroupKey};
+use member::Member;
 
 /// All Adj-RIB-Outs of a speaker, one for each group of peers that get the same.
 #[derive(Debug, Default)]

@@ -38,7 +38,10 @@ impl Instances {
     }
 
     pub(super) fn handles(&self) -> BTreeMap<String, InstanceHandle> {
-        self.running.iter().map(|(name, (handle, _))| (name.clone(), handle.clone())).collect()
+        self.running
+            .iter()
+            .map(|(name, (handle, _))| (name.clone(), handle.clone()))
+            .collect()
     }
 
     /// The first plan is applied: what starts from now on was not there before.
@@ -79,16 +82,25 @@ impl Instances {
     }
 
     async fn stop(&mut self, name: &str, why: StopReason) {
-        let Some((handle, task)) = self.running.remove(name) else { return };
+        let Some((handle, task)) = self.running.remove(name) else {
+            return;
+        };
         self.names.remove(&task);
         match why {
             StopReason::Removed => {
-                info!(instance = name, "BGP instance is no longer wanted on this node");
-                self.endings.spawn(async move { handle.stop(Ending::Stopped(why)).await });
+                info!(
+                    instance = name,
+                    "BGP instance is no longer wanted on this node"
+                );
+                self.endings
+                    .spawn(async move { handle.stop(Ending::Stopped(why)).await });
             }
             // Its successor needs its port.
             StopReason::Recreated => {
-                info!(instance = name, "BGP instance starts anew: its identity changed");
+                info!(
+                    instance = name,
+                    "BGP instance starts anew: its identity changed"
+                );
                 handle.stop(Ending::Stopped(why)).await;
             }
         }
@@ -115,7 +127,8 @@ impl Instances {
     /// Ends all of them side by side and waits until each has said what there is to say.
     pub(super) async fn end(mut self) {
         for (_, (handle, _)) in std::mem::take(&mut self.running) {
-            self.endings.spawn(async move { handle.stop(Ending::ProcessStops).await });
+            self.endings
+                .spawn(async move { handle.stop(Ending::ProcessStops).await });
         }
         while self.endings.join_next().await.is_some() {}
     }

@@ -1,34 +1,23 @@
-//! What goes to the log, each thing once: for as long as it stays as it is, and again when it comes back.
+//! What goes to the log, each thing once: for as long as it stays as it is, and again when it comes back. What is wrong
+//! with objects is told by the source that reads them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use tracing::{info, warn};
 
-use crate::cluster::{ObjectName, Problem};
+use crate::cluster::ObjectName;
 use crate::plan::BgpPlan;
 use crate::plan::addresses::{AddressPlan, ServiceStatus};
 
 /// What was said.
 #[derive(Debug, Default)]
 pub(super) struct Telling {
-    problems: BTreeSet<String>,
     notes: BTreeSet<String>,
     services: BTreeMap<ObjectName, ServiceStatus>,
     writing: Option<String>,
 }
 
 impl Telling {
-    pub(super) fn problems(&mut self, problems: &[Problem]) {
-        let now: BTreeSet<String> = problems.iter().map(problem).collect();
-        for text in now.difference(&self.problems) {
-            warn!("{text}");
-        }
-        for text in self.problems.difference(&now) {
-            info!("no longer a problem: {text}");
-        }
-        self.problems = now;
-    }
-
     pub(super) fn notes(&mut self, notes: &[String]) {
         let now: BTreeSet<String> = notes.iter().cloned().collect();
         for text in now.difference(&self.notes) {
@@ -65,7 +54,11 @@ impl Telling {
                     info!(service = %name, addresses = addresses.join(", "), "address given");
                 }
             }
-            if let Some(condition) = status.condition.as_ref().filter(|condition| !condition.satisfied) {
+            if let Some(condition) = status
+                .condition
+                .as_ref()
+                .filter(|condition| !condition.satisfied)
+            {
                 warn!(service = %name, reason = condition.reason, "not satisfied: {}", condition.message);
             }
         }
@@ -75,23 +68,26 @@ impl Telling {
 
 /// All that is to be known about this node's BGP, in one list.
 pub(super) fn notes(plan: &BgpPlan) -> Vec<String> {
-    let held = plan.held.iter().map(|(name, why)| format!("BGP instance {name} stays as it is: {why}"));
-    let all = plan.hold_all.iter().map(|why| format!("BGP stays as it is: {why}"));
+    let held = plan
+        .held
+        .iter()
+        .map(|(name, why)| format!("BGP instance {name} stays as it is: {why}"));
+    let all = plan
+        .hold_all
+        .iter()
+        .map(|why| format!("BGP stays as it is: {why}"));
     all.chain(held).chain(plan.notes.iter().cloned()).collect()
 }
 
 fn addresses(status: &ServiceStatus) -> Vec<String> {
-    status.ingress.iter().filter_map(|entry| entry.ip.map(|ip| ip.to_string()).or_else(|| entry.hostname.clone())).collect()
-}
-
-fn problem(problem: &Problem) -> String {
-    let mut parts: Vec<&str> = vec![];
-    parts.extend(problem.place.as_deref());
-    parts.extend([problem.object.as_str(), problem.field.as_str()].iter().filter(|part| !part.is_empty()));
-    parts.push(&problem.message);
-    let mut text = parts.join(": ");
-    if problem.last_valid_in_force {
-        text.push_str(" (its last valid version stays in force)");
-    }
-    text
+    status
+        .ingress
+        .iter()
+        .filter_map(|entry| {
+            entry
+                .ip
+                .map(|ip| ip.to_string())
+                .or_else(|| entry.hostname.clone())
+        })
+        .collect()
 }

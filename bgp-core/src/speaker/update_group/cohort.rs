@@ -139,7 +139,9 @@ impl Cohort {
 
     /// What a peer at this position has otherwise than the table says. Not for newcomers, who have nothing at all.
     pub(super) fn dirty_from(&self, position: u64) -> PrefixMap<Before> {
-        let planned = self.dirty_iter(position).map(|(prefix, before, _)| (prefix, before));
+        let planned = self
+            .dirty_iter(position)
+            .map(|(prefix, before, _)| (prefix, before));
         let others = self.moved.iter().chain(self.pending.iter());
         planned
             .chain(others)
@@ -322,8 +324,9 @@ pub(super) fn seen_by(peer: PeerId, route: Option<&Arc<Outgoing>>) -> Option<&Ar
 }
 
 impl Logged {
+    /// What it counts for the log's bound. A message that says nothing to most peers has changes all the same.
     fn octets(&self) -> usize {
-        self.end - self.start
+        self.end - self.start + self.changes.len()
     }
 
     /// The message as it is for a peer that some of the routes came from: at most one withdrawal and one announcement.

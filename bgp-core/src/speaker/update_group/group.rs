@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::message::{Message, RefreshKind, RouteRefresh, Update, WireContext};
+use crate::message::WireContext;
 use crate::rib::{AdjRibOut, Outgoing, Policy, PrefixMap, Route};
 use crate::speaker::PeerId;
 use crate::speaker::routes_out::{Exporter, Refusal};
 use crate::types::{Asn, Family, Prefix};
 
 use super::cohort::{Cohort, seen_by};
+use super::member::{End, EndKind, Member, begin_of_refresh, markers};
 use super::plan::Before;
 
 /// What makes two peers get the same octets.
@@ -39,60 +40,12 @@ pub(super) struct Group {
     next_cohort: u64,
 }
 
-/// Where one peer stands.
-#[derive(Clone, Debug)]
-pub(super) struct Member {
-    cohort: u64,
-    /// Of the next message of the cohort's log.
-    position: u64,
-    /// Beginnings of refreshes that are due at once.
-    begins: Vec<Family>,
-    ends: Vec<End>,
-    /// Refreshes that wait for the End-of-RIB or for the end of the one before.
-    deferred: Vec<Family>,
-    /// Whether beginnings and ends of refreshes are told.
-    enhanced_refresh: bool,
-}
-
-/// A marker that follows the routes that were dirty when it was asked for.
-#[derive(Clone, Copy, Debug)]
-struct End {
-    kind: EndKind,
-    family: Family,
-    /// Due when the cohort has completed a plan of this number or a later one, or is not dirty.
-    plan: u64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum EndKind {
-    Rib,
-    Refresh,
-}
-
 /// A peer between two groups: what it has, and its markers.
 pub(super) struct Leaver {
     member: Member,
     /// `None`: nothing at all.
     has: Option<PrefixMap<Arc<Outgoing>>>,
     asked_again: Vec<Prefix>,
-}
-
-impl Member {
-    pub(super) fn new(families: &[Family], enhanced_refresh: bool, plans: u64) -> Self {
-        let end = |family: &Family| End {
-            kind: EndKind::Rib,
-            family: *family,
-            plan: plans + 1,
-        };
-        Self {
-            cohort: 0,
-            position: 0,
-            begins: vec![],
-            ends: families.iter().map(end).collect(),
-            deferred: vec![],
-            enhanced_refresh,
-        }
-    }
 }
 
 impl Group {
@@ -550,14 +503,12 @@ impl Group {
     }
 }
 
-fn has(
-    peer: PeerId,
-    table: &AdjRibOut,
-    dirty: &PrefixMap<Before>,
-) -> PrefixMap<Arc<Outgoing>> {
+fn has(peer: PeerId, table: &AdjRibOut, dirty: &PrefixMap<Before>) -> PrefixMap<Arc<Outgoing>> {
     let clean = table.iter().filter(|(prefix, _)| !dirty.contains(*prefix));
     let clean = clean.map(|(prefix, route)| (prefix, Some(route)));
-    let dirty = dirty.iter().map(|(prefix, before)| (prefix, before.route()));
+    let dirty = dirty
+        .iter()
+        .map(|(prefix, before)| (prefix, before.route()));
     clean
         .chain(dirty)
         .filter_map(|(prefix, route)| Some((prefix, Arc::clone(seen_by(peer, route)?))))
@@ -569,31 +520,4 @@ fn again(before: Before) -> Before {
         Before::Nothing => Before::Nothing,
         Before::Sent(route) | Before::Again(route) => Before::Again(route),
     }
-}
-
-impl End {
-    fn message(self) -> Message {
-        match self.kind {
-            EndKind::Rib => Message::Update(Update::end_of_rib(self.family)),
-            EndKind::Refresh => Message::RouteRefresh(RouteRefresh {
-                family: self.family,
-                kind: RefreshKind::End,
-            }),
-        }
-    }
-}
-
-fn begin_of_refresh(family: Family) -> Message {
-    Message::RouteRefresh(RouteRefresh {
-        family,
-        kind: RefreshKind::Begin,
-    })
-}
-
-/// Markers have at most 29 octets each, which every session allows.
-fn markers(messages: impl Iterator<Item = Message>, context: &WireContext) -> Bytes {
-    let encoded: Vec<Bytes> = messages
-        .filter_map(|message| message.encode(context).ok())
-        .collect();
-    encoded.concat().into()
 }

@@ -188,7 +188,7 @@ fn a_slow_peer_does_not_make_the_log_grow() {
     let (mut a, mut b) = (join(&mut groups, A, &[]), join(&mut groups, B, &[]));
     a.drain(&mut groups);
     b.drain(&mut groups);
-    let routes = hosts(200_000);
+    let routes = hosts(60_000);
     for route in &routes {
         groups.route_changed(route.prefix, Some(route));
     }

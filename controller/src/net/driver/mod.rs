@@ -406,12 +406,13 @@ impl Driver {
                     CeaseSubcode::AdministrativeShutdown,
                     format!("Fairway on {} is stopping", self.context.node),
                 ),
+                // The two subcodes that carry a text (RFC 9003 section 2), for whoever reads the router's log.
                 Ending::Stopped(StopReason::Removed) => Shutdown::Cease(
-                    CeaseSubcode::PeerDeconfigured,
+                    CeaseSubcode::AdministrativeShutdown,
                     format!("{} does not speak BGP any more", self.context.node),
                 ),
                 Ending::Stopped(StopReason::Recreated) => Shutdown::Cease(
-                    CeaseSubcode::OtherConfigurationChange,
+                    CeaseSubcode::AdministrativeReset,
                     format!("the identity of {} changed", self.context.node),
                 ),
             };

@@ -37,14 +37,8 @@ impl Driver {
         }
         let id = self.names.get(&name).and_then(|state| state.id);
         let id = match &plan.blocked {
-            Some(why) => {
-                warn!(
-                    instance = self.context.name,
-                    peer = name,
-                    "no session: {why}"
-                );
-                None
-            }
+            // The plan's notes say so, and why.
+            Some(_) => None,
             None => Some(id.unwrap_or_else(|| {
                 self.next_peer += 1;
                 PeerId(self.next_peer)
@@ -179,12 +173,7 @@ pub(super) fn transport(identity: &Identity, plan: &PeerPlan) -> Transport {
     }
 }
 
-fn settings(
-    identity: &Identity,
-    node: &str,
-    plan: &PeerPlan,
-    restarting: bool,
-) -> PeerSettings {
+fn settings(identity: &Identity, node: &str, plan: &PeerPlan, restarting: bool) -> PeerSettings {
     let mut extra_capabilities = vec![Capability::Fqdn {
         host: node.to_owned(),
         domain: String::new(),

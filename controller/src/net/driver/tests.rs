@@ -319,7 +319,7 @@ async fn an_instance_that_is_removed_withdraws_first_and_then_says_goodbye() {
     );
     assert_eq!(
         router.hear_notification().await.reason,
-        Reason::Cease(CeaseSubcode::PeerDeconfigured)
+        Reason::Cease(CeaseSubcode::AdministrativeShutdown)
     );
     drop(router);
     within_deadline(stop).await.unwrap();

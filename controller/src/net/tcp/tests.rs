@@ -289,7 +289,12 @@ async fn a_password_that_no_kernel_takes_is_refused_in_words() {
 async fn what_was_sent_from_further_away_than_allowed_is_not_heard() {
     let listener = PeerListener::bind((LOOPBACK, 0)).await.unwrap();
     let remote = listener.local_addr().unwrap();
-    let mut near = dial(&Transport { ttl: 255, ..transport(remote) }).await.unwrap();
+    let mut near = dial(&Transport {
+        ttl: 255,
+        ..transport(remote)
+    })
+    .await
+    .unwrap();
     let (mut accepted, _) = listener.accept().await.unwrap();
     socket_options::least_ttl(&accepted, LOOPBACK, 255).unwrap();
     near.socket.write_all(b"x").await.unwrap();
