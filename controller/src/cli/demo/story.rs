@@ -247,5 +247,8 @@ fn name(network: &Network, index: usize) -> &'static str {
 }
 
 fn ms(duration: Duration) -> String {
-    format!("{} ms", duration.as_millis())
+    let milliseconds = duration.as_secs_f64() * 1000.0;
+    // Below ten a rounded number says too little.
+    let digits = usize::from(milliseconds < 10.0);
+    format!("{milliseconds:.digits$} ms")
 }
