@@ -5,6 +5,7 @@
 
 mod advice;
 mod communities;
+mod document;
 mod endpoints;
 mod fault;
 mod l2_policy;
@@ -23,11 +24,12 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+pub use document::Document;
 pub use endpoints::{Endpoint, EndpointPort, EndpointSlice};
 pub use fault::Fault;
 pub use l2_policy::L2Policy;
 pub use node::{Node, NodeAddress};
-pub use objects::{Document, Kind, Lines, Object, ObjectKey, Objects, Place};
+pub use objects::{Kind, Lines, Object, ObjectKey, Objects, Place};
 pub use peering_policy::{
     AdvertisedPathAttributes, Neighbor, PathAttributeSelector, PeeringPolicy, ServiceAdvertisement,
     VirtualRouter,

@@ -253,7 +253,7 @@ fn problem(key: &ObjectKey, object: &Object, fault: Fault, last_valid_in_force: 
 mod tests {
     use serde_json::json;
 
-    use super::super::objects::Document;
+    use super::super::Document;
     use super::*;
 
     fn objects(values: &[Value]) -> Objects {

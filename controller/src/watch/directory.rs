@@ -17,7 +17,7 @@ use inotify::{Event, EventMask, Inotify, WatchDescriptor, WatchMask, Watches};
 use tokio::sync::watch;
 use tokio::time::{Sleep, sleep};
 
-use crate::cluster::{Problem, RecordedStatuses, Store};
+use crate::cluster::{RecordedStatuses, Store};
 
 use super::Observed;
 use super::files::{self, Changes, Files};
@@ -291,7 +291,6 @@ impl Reader {
         let objects = self.files.objects();
         self.store.update(&objects, &recorded);
         let snapshot = self.store.snapshot();
-        log_problems(&self.view.snapshot.problems, &snapshot.problems);
         self.view = Observed {
             snapshot: Arc::new(snapshot),
             objects: Arc::new(objects),
@@ -417,22 +416,6 @@ fn describe(error: &io::Error) -> String {
             "this is not a directory: name the one with the manifests".to_owned()
         }
         _ => format!("the directory cannot be read: {error}"),
-    }
-}
-
-fn log_problems(former: &[Problem], now: &[Problem]) {
-    let texts = |problems: &[Problem]| {
-        problems
-            .iter()
-            .map(Problem::to_string)
-            .collect::<BTreeSet<_>>()
-    };
-    let (former, now) = (texts(former), texts(now));
-    for problem in now.difference(&former) {
-        tracing::warn!("{problem}");
-    }
-    for problem in former.difference(&now) {
-        tracing::info!("no longer so: {problem}");
     }
 }
 

@@ -432,3 +432,52 @@ fn planning_twice_gives_the_same() {
     let plan = || super::plan(&snapshot, &AddressPlan::default(), &settings());
     assert_eq!(plan(), plan());
 }
+
+/// The mistakes of the reference homelab, each told where an operator looks first.
+#[test]
+fn what_went_wrong_in_the_homelab_is_told() {
+    let pool = |name: &str, block: Value| json!({"apiVersion": "cilium.io/v2alpha1", "kind": "CiliumLoadBalancerIPPool", "metadata": {"name": name, "namespace": "kube-system"}, "spec": {"blocks": [block]}});
+    let l2 = json!({"apiVersion": "cilium.io/v2alpha1", "kind": "CiliumL2AnnouncementPolicy", "metadata": {"name": "l2"},
+        "spec": {"loadBalancerIPs": true, "nodeSelectors": {}}});
+    let router = router(
+        json!({"serviceSelector": null, "neighbors": [{"peerAddress": "192.168.1.1/32", "peerASN": 64513}]}),
+    );
+    let objects = [
+        k3s1(),
+        policy("bgp", json!([router])),
+        pool("host-bits", json!({"cidr": "192.168.10.230/28"})),
+        pool(
+            "broadcast",
+            json!({"start": "192.168.10.240", "stop": "192.168.10.255"}),
+        ),
+        l2,
+    ];
+    let snapshot = snapshot(objects);
+    let problems: Vec<_> = snapshot.problems.iter().map(ToString::to_string).collect();
+    for told in [
+        "CiliumLoadBalancerIPPool host-bits: spec.blocks[0].cidr: 192.168.10.230/28 does not begin at 192.168.10.230: it means 192.168.10.224 to 192.168.10.239",
+        "CiliumLoadBalancerIPPool broadcast: spec.blocks[0]: the block ends at 192.168.10.255, most likely the broadcast address",
+        "CiliumL2AnnouncementPolicy l2: spec.nodeSelectors: there is no such field",
+        "CiliumBGPPeeringPolicy bgp: spec.virtualRouters[0].serviceSelector: absent, so this router announces no Service",
+    ] {
+        assert!(
+            problems.iter().any(|problem| problem.starts_with(told)),
+            "{told} is not among {problems:#?}"
+        );
+    }
+    let plan = super::plan(&snapshot, &AddressPlan::default(), &settings());
+    assert!(has_note(
+        &plan,
+        "peer 192.168.1.1: it does not look like a neighbour"
+    ));
+    assert!(has_note(&plan, "serviceSelector is absent"));
+    let master = super::plan(
+        &snapshot,
+        &AddressPlan::default(),
+        &Settings {
+            node: "k3s-master1".into(),
+            ..settings()
+        },
+    );
+    assert!(has_note(&master, "waiting for Node k3s-master1"));
+}
