@@ -54,7 +54,8 @@ struct Full {
 
 #[derive(Clone, Debug, Default)]
 struct Owner {
-    sharing: Option<Sharing>,
+    /// Few share, so that it takes little room where it is missing.
+    sharing: Option<Box<Sharing>>,
     holds: Vec<IpAddr>,
 }
 
@@ -204,7 +205,7 @@ impl<O: Copy + Eq + Hash> Allocator<O> {
     pub fn set_sharing(&mut self, owner: O, sharing: Option<Sharing>) {
         let state = self.owners.entry(owner).or_default();
         let key = sharing.as_ref().map(|sharing| sharing.key.clone());
-        let before = std::mem::replace(&mut state.sharing, sharing).map(|sharing| sharing.key);
+        let before = std::mem::replace(&mut state.sharing, sharing.map(Box::new)).map(|sharing| sharing.key);
         if before == key {
             return;
         }
@@ -218,7 +219,7 @@ impl<O: Copy + Eq + Hash> Allocator<O> {
 
     /// The terms of an owner.
     pub fn sharing(&self, owner: O) -> Option<&Sharing> {
-        self.owners.get(&owner)?.sharing.as_ref()
+        self.owners.get(&owner)?.sharing.as_deref()
     }
 
     /// Whether the terms of two owners let them hold one address.
