@@ -11,7 +11,7 @@ use support::clock::{eventually, holds, now, throughout};
 use support::fairway::{Fairway, FairwaySetup, addresses_of, command};
 use support::lab::{Host, Lab};
 use support::manifests::{Manifests, Neighbor, Service, node, peering_policy, pool};
-use support::process::text;
+use support::process::{output_of, text};
 use support::scripted::{Connection, ScriptedPeer, ipv4_routes, kind, open};
 
 const SOON: Duration = Duration::from_secs(5);
@@ -153,6 +153,42 @@ fn a_file_that_was_never_right_hinders_no_other() {
     eventually("the file is named with a line", SOON, || {
         place_in(&fairway.process.log(), "a-broken.yaml")
     });
+}
+
+#[test]
+fn odd_files_hinder_no_other() {
+    let stage = Stage::new(Lab::new());
+    let folder = stage.manifests.folder();
+    fs::write(folder.join("binary.yaml"), [0xff; 4096]).expect("written");
+    fs::write(folder.join("notes.txt"), "kind: [").expect("written");
+    fs::create_dir(folder.join("folder.yaml")).expect("made");
+    std::os::unix::fs::symlink(folder, folder.join("loop")).expect("linked");
+    std::os::unix::fs::symlink("/nowhere/at/all", folder.join("dangling.yaml")).expect("linked");
+    output_of("mkfifo", &[&folder.join("pipe.yaml").display().to_string()]);
+    stage.manifests.write("bomb.yaml", &alias_bomb());
+    stage
+        .manifests
+        .write("web.yaml", &Service::new("default", "web").yaml());
+    let mut fairway = stage.start();
+    stage.until_served(&fairway, &["default/web"]);
+    stage.manifests.write(
+        "folder.yaml/inner.yaml",
+        &Service::new("default", "inner").yaml(),
+    );
+    stage.until_served(&fairway, &["default/inner", "default/web"]);
+    assert!(fairway.process.is_running());
+    let memory = fairway.process.resident_kib().expect("it runs");
+    assert!(memory < 128 * 1024, "{memory} KiB");
+}
+
+/// Nine levels of nine references each: some hundred octets that unfold to hundreds of millions of items.
+fn alias_bomb() -> String {
+    let mut yaml = "apiVersion: v1\nkind: Service\nmetadata:\n  name: bomb\nl0: &l0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for level in 1..9 {
+        let below = vec![format!("*l{}", level - 1); 9].join(", ");
+        yaml.push_str(&format!("l{level}: &l{level} [{below}]\n"));
+    }
+    yaml
 }
 
 #[test]
