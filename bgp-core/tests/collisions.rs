@@ -5,7 +5,7 @@ mod support;
 use std::time::Duration;
 
 use bgp_core::capability::{Capability, GracefulRestart};
-use bgp_core::message::Message;
+use bgp_core::message::{Message, Open};
 use bgp_core::speaker::Refused;
 use bgp_core::types::{CeaseSubcode, Reason};
 use bgp_core::{Family, Input};
@@ -96,8 +96,8 @@ fn a_call_of_ours_is_dropped_when_the_peers_own_becomes_the_session() {
     }
 }
 
-#[test]
-fn a_restarted_peer_with_graceful_restart_replaces_its_session() {
+/// A probe that offers graceful restart, and the OPEN of a peer that does.
+fn graceful_probe() -> (Probe, Open) {
     let restart = GracefulRestart {
         restart_time: 120,
         families: vec![(V4, true)],
@@ -105,9 +105,14 @@ fn a_restarted_peer_with_graceful_restart_replaces_its_session() {
     };
     let mut ours = open_settings(1, RIGHT_AS);
     ours.session.graceful_restart = Some(restart.clone());
-    let mut probe = Probe::with(ours);
     let mut open = peer_open();
     open.capabilities.push(Capability::GracefulRestart(restart));
+    (Probe::with(ours), open)
+}
+
+#[test]
+fn a_restarted_peer_with_graceful_restart_replaces_its_session() {
+    let (mut probe, open) = graceful_probe();
     let first = probe.answer_call();
     probe.say(first, &Message::Open(open.clone()));
     probe.say(first, &Message::Keepalive);
@@ -118,6 +123,21 @@ fn a_restarted_peer_with_graceful_restart_replaces_its_session() {
     assert_eq!(probe.session(), Some(second));
     assert!(probe.closed.contains(&first));
     assert_eq!(probe.heard_reason(first), None);
+}
+
+#[test]
+fn a_late_open_of_a_crossed_call_is_not_taken_for_a_restart() {
+    let (mut probe, open) = graceful_probe();
+    let ours = probe.answer_call();
+    let theirs = probe.call().expect("a place is free");
+    probe.say(ours, &Message::Open(open.clone()));
+    probe.say(ours, &Message::Keepalive);
+    assert_eq!(probe.session(), Some(ours));
+    // Sent before the peer saw our OPEN on the other connection, and overtaken by what it said there.
+    probe.say(theirs, &Message::Open(open));
+    let collision = Reason::Cease(CeaseSubcode::ConnectionCollision);
+    assert_eq!(probe.heard_reason(theirs), Some(collision));
+    assert_eq!(probe.session(), Some(ours));
 }
 
 #[test]

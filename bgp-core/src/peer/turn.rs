@@ -165,7 +165,8 @@ impl Turn<'_> {
             }
             StateName::OpenConfirm => Old::OpenConfirm(other.initiator),
             StateName::Established => Old::Established {
-                graceful_restart: other.negotiated().is_some_and(|n| n.graceful_restart),
+                restartable: !new.is_crossed
+                    && other.negotiated().is_some_and(|n| n.graceful_restart),
             },
         };
         Some((
@@ -240,6 +241,9 @@ impl Turn<'_> {
         } else if established {
             self.peer.has_stood = true;
             self.peer.next_call = None;
+            for other in self.peer.connections.iter_mut().filter(|c| c.id != id) {
+                other.is_crossed = true;
+            }
             self.drop_own_call(id);
         } else if called_again {
             self.report(DownReason::ConnectFailed(NO_ANSWER.to_owned()), false);
