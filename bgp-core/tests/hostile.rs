@@ -10,12 +10,13 @@ use bgp_core::message::{Message, RefreshKind, RouteRefresh, Update};
 use bgp_core::rib::{Action, Statement, Verdict};
 use bgp_core::{Family, Policy};
 
-use support::probe::{Probe, announcement, peer_context};
+use support::probe::{PEER, Probe, announcement, peer_context};
 use support::{RIGHT_AS, attributes_of, open_settings, prefix};
 
 const V4: Family = Family::IPV4_UNICAST;
 
 /// How long the speaker takes for one UPDATE whose path is that long and that names one prefix 30,000 times.
+#[expect(clippy::disallowed_methods, reason = "costs are compared")]
 fn cost_of_path(length: usize) -> Duration {
     let mut probe = Probe::new();
     let session = probe.establish();
@@ -53,7 +54,10 @@ fn what_the_import_policy_makes_of_an_update_is_kept_once() {
     });
     let mut probe = Probe::with(settings);
     let session = probe.establish();
-    for prefixes in [["10.0.0.0/24", "10.0.1.0/24"], ["10.0.2.0/24", "10.0.3.0/24"]] {
+    for prefixes in [
+        ["10.0.0.0/24", "10.0.1.0/24"],
+        ["10.0.2.0/24", "10.0.3.0/24"],
+    ] {
         probe.say(session, &announcement(&prefixes, &[RIGHT_AS.0]));
     }
     let routes = probe.speaker.loc_rib(V4);
@@ -65,12 +69,34 @@ fn what_the_import_policy_makes_of_an_update_is_kept_once() {
 }
 
 #[test]
+fn the_attributes_of_a_lost_session_are_given_back() {
+    let mut probe = Probe::new();
+    let session = probe.establish();
+    for last in 1..100 {
+        let prefixes = [&*format!("10.0.{last}.0/24")];
+        probe.say(session, &announcement(&prefixes, &[RIGHT_AS.0, last]));
+    }
+    let routes = probe.speaker.received(PEER, V4);
+    let held: Vec<_> = routes
+        .iter()
+        .map(|route| Arc::downgrade(&route.attributes))
+        .collect();
+    assert_eq!(held.len(), 99);
+    drop(routes);
+    probe.hang_up(session);
+    assert!(held.iter().all(|attributes| attributes.upgrade().is_none()));
+}
+
+#[test]
 fn beginnings_and_ends_of_refreshes_may_come_in_any_order_and_number() {
     let mut probe = Probe::new();
     let session = probe.establish();
     let marker = |kind| Message::RouteRefresh(RouteRefresh { family: V4, kind });
     probe.say(session, &marker(RefreshKind::End));
-    probe.say(session, &announcement(&["10.0.0.0/24", "10.0.1.0/24"], &[RIGHT_AS.0]));
+    probe.say(
+        session,
+        &announcement(&["10.0.0.0/24", "10.0.1.0/24"], &[RIGHT_AS.0]),
+    );
     probe.say(session, &marker(RefreshKind::End));
     assert_eq!(probe.speaker.loc_rib(V4).len(), 2);
     for _ in 0..1000 {
@@ -80,6 +106,11 @@ fn beginnings_and_ends_of_refreshes_may_come_in_any_order_and_number() {
     for _ in 0..1000 {
         probe.say(session, &marker(RefreshKind::End));
     }
-    let left: Vec<_> = probe.speaker.loc_rib(V4).iter().map(|route| route.prefix).collect();
+    let left: Vec<_> = probe
+        .speaker
+        .loc_rib(V4)
+        .iter()
+        .map(|route| route.prefix)
+        .collect();
     assert_eq!(left, [prefix("10.0.1.0/24")]);
 }

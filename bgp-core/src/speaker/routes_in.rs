@@ -131,13 +131,16 @@ impl RoutesIn {
         outcome
     }
 
-    /// The session is gone, and its routes with it.
+    /// The session is gone, and its routes with it: their memory too, for nobody knows when as many come again.
     pub(super) fn clear(&mut self, origin: &Origin<'_>, shared: &mut Shared<'_>) -> Outcome {
         let mut outcome = Outcome::default();
         for nlri in self.table.clear() {
             outcome.withdrawn.push(nlri.prefix);
             remove(nlri, origin, shared, &mut outcome);
         }
+        let gone = outcome.withdrawn.len();
+        shared.loc_rib.sweep_after(gone);
+        shared.attributes.sweep_after(gone);
         outcome
     }
 
