@@ -193,6 +193,54 @@ fn a_third_connection_is_refused() {
     assert_eq!(probe.call(), Err(Refused::NotNow(address(1))));
 }
 
+#[test]
+fn two_connections_without_a_word_do_not_keep_us_from_calling() {
+    let mut probe = Probe::new();
+    probe.refuse_call();
+    let older = probe.call().expect("a place is free");
+    let newer = probe.call().expect("a second place is free");
+    assert!(probe.wait_for_call(SECOND) <= SECOND);
+    assert!(probe.closed.contains(&older) && !probe.closed.contains(&newer));
+    let session = probe.establish();
+    probe.pass_alive(session, Duration::from_secs(600));
+    assert_eq!(probe.session(), Some(session));
+    assert_eq!(probe.calls_in_all, 2);
+}
+
+#[test]
+fn what_comes_for_stale_connections_and_garbage_beside_a_handshake_change_nothing() {
+    let mut probe = Probe::new();
+    let session = probe.answer_call();
+    probe.say(session, &Message::Open(peer_open()));
+    let mut stale = vec![];
+    for _ in 0..50 {
+        let other = probe.call().expect("the last one is gone");
+        probe.say_octets(other, Bytes::from_static(&[0; 19]));
+        stale.push(other);
+    }
+    for connection in stale {
+        probe.say_octets(connection, Bytes::from_static(&[0; 19]));
+        let octets = usize::MAX;
+        probe.input(Input::Written { connection, octets });
+        probe.hang_up(connection);
+    }
+    probe.say(session, &Message::Keepalive);
+    assert_eq!(probe.session(), Some(session));
+    assert_eq!(probe.calls_in_all, 1);
+}
+
+#[test]
+fn a_tick_at_the_deadline_always_moves_the_deadline() {
+    let mut probe = Probe::new();
+    probe.establish();
+    for _ in 0..1000 {
+        let due = probe.speaker.next_deadline().expect("something is due");
+        assert!(due > probe.now);
+        probe.now = due;
+        probe.input(Input::Tick);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
