@@ -8,10 +8,12 @@ use std::time::{Duration, Instant};
 use bgp_core::attribute::NlriList;
 use bgp_core::message::{Message, RefreshKind, RouteRefresh, Update};
 use bgp_core::rib::{Action, Statement, Verdict};
-use bgp_core::{Family, Policy};
+use bgp_core::speaker::Refused;
+use bgp_core::types::{CeaseSubcode, Reason};
+use bgp_core::{Family, Policy, Speaker};
 
 use support::probe::{PEER, Probe, announcement, peer_context};
-use support::{RIGHT_AS, attributes_of, open_settings, prefix};
+use support::{RIGHT_AS, address, attributes_of, open_settings, prefix};
 
 const V4: Family = Family::IPV4_UNICAST;
 
@@ -113,4 +115,40 @@ fn beginnings_and_ends_of_refreshes_may_come_in_any_order_and_number() {
         .map(|route| route.prefix)
         .collect();
     assert_eq!(left, [prefix("10.0.1.0/24")]);
+}
+
+#[test]
+fn attributes_without_measure_end_the_session() {
+    let mut probe = Probe::new();
+    let session = probe.establish();
+    let mut update = Update::empty();
+    update.next_hop = Some("192.168.10.1".parse().expect("an address"));
+    let mut attributes = attributes_of(&vec![RIGHT_AS.0; 15_000]);
+    let mut say = |probe: &mut Probe, index: u32| {
+        attributes.med = Some(index);
+        update.attributes = Some(attributes.clone());
+        let address = std::net::Ipv4Addr::from(0x0A00_0000 + index);
+        let nlri = prefix(&format!("{address}/32"));
+        update.announced = NlriList::build(V4, false, [nlri.into()]);
+        let octets = Message::Update(update.clone()).encode(&peer_context());
+        probe.say_octets(session, octets.expect("it fits"));
+    };
+    let most = u32::try_from(Speaker::MOST_ATTRIBUTE_OCTETS / 60_000).expect("some thousands");
+    // What is replaced does not count any more, however often it is.
+    for _ in 0..most / 2 {
+        say(&mut probe, 0);
+    }
+    for index in 0..most * 9 / 10 {
+        say(&mut probe, index);
+    }
+    assert_eq!(probe.session(), Some(session));
+    for index in 0..most * 2 / 10 {
+        say(&mut probe, most + index);
+    }
+    assert_eq!(
+        probe.heard_reason(session),
+        Some(Reason::Cease(CeaseSubcode::OutOfResources))
+    );
+    assert!(probe.speaker.received(PEER, V4).is_empty());
+    assert_eq!(probe.call(), Err(Refused::NotNow(address(1))));
 }

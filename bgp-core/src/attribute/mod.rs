@@ -67,3 +67,21 @@ pub struct Attributes {
     /// Optional transitive attributes that we do not interpret, kept octet for octet, in ascending type order.
     pub unknown: Vec<UnknownAttribute>,
 }
+
+impl Attributes {
+    /// About how many octets the value takes in memory, what it points to included.
+    pub fn octets_in_memory(&self) -> usize {
+        let segments = self.as_path.segments();
+        let asns: usize = segments.iter().map(|segment| segment.asns.len()).sum();
+        let unknown = self.unknown.iter().map(|attribute| attribute.value.len());
+        size_of::<Self>()
+            + size_of_val(segments)
+            + asns * size_of::<Asn>()
+            + size_of_val(self.communities.as_slice())
+            + size_of_val(self.cluster_list.as_slice())
+            + size_of_val(self.extended_communities.as_slice())
+            + size_of_val(self.large_communities.as_slice())
+            + size_of_val(self.unknown.as_slice())
+            + unknown.sum::<usize>()
+    }
+}

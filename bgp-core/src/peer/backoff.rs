@@ -81,7 +81,9 @@ fn least_wait(ending: &Ending, was_established: bool, connect_retry: Duration) -
             _ => AFTER_REFUSAL,
         },
         Ending::Sent(notification) => match notification.reason {
-            Reason::Cease(CeaseSubcode::MaximumPrefixes) => connect_retry,
+            Reason::Cease(CeaseSubcode::MaximumPrefixes | CeaseSubcode::OutOfResources) => {
+                connect_retry
+            }
             _ if was_established => Duration::ZERO,
             _ => AFTER_REFUSAL,
         },

@@ -319,7 +319,10 @@ impl Turn<'_> {
         let peer = &mut *self.peer;
         let retry = peer.config.connect_retry;
         if let Ending::Sent(sent) = ending
-            && sent.reason == Reason::Cease(CeaseSubcode::MaximumPrefixes)
+            && matches!(
+                sent.reason,
+                Reason::Cease(CeaseSubcode::MaximumPrefixes | CeaseSubcode::OutOfResources)
+            )
         {
             peer.closed_until = Some(self.now + peer.jitter.shorten(retry));
             peer.next_call = peer.closed_until.filter(|_| !peer.config.passive);

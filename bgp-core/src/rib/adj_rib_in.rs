@@ -57,6 +57,11 @@ impl AdjRibIn {
         Self::default()
     }
 
+    /// Octets that the attributes of all routes take, each set counted once. Looks at every set.
+    pub fn attribute_octets(&mut self) -> usize {
+        self.paths.attribute_octets()
+    }
+
     /// Takes an announced route (of a peer, so that [`Route::source`] holds its path identifier) and what the import
     /// policy said of it. It is no longer stale.
     pub fn announce(&mut self, route: &Route, verdict: Verdict) -> Announced {

@@ -56,6 +56,11 @@ impl<T: Eq + Hash> Interner<T> {
         }
     }
 
+    /// The values, dead ones included until the next sweep.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<T>> {
+        self.values.iter()
+    }
+
     /// How many values are kept, dead ones included until the next sweep.
     pub fn len(&self) -> usize {
         self.values.len()

@@ -1,5 +1,6 @@
 //! What the routes of one UPDATE have in common, kept once for all of them.
 
+use std::collections::HashSet;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
@@ -76,6 +77,18 @@ impl Paths {
         let shared = self.known.intern(path);
         self.last = Some(Arc::clone(&shared));
         shared
+    }
+
+    /// Octets that the attributes of all paths in use take, each set counted once.
+    pub(crate) fn attribute_octets(&mut self) -> usize {
+        self.last = None;
+        self.known.sweep();
+        let mut seen = HashSet::new();
+        let of_path = |path: &Arc<Path>| {
+            let is_first = seen.insert(Arc::as_ptr(&path.attributes));
+            if is_first { path.attributes.octets_in_memory() } else { 0 }
+        };
+        self.known.iter().map(of_path).sum()
     }
 
     /// See [`Interner::sweep_after`].

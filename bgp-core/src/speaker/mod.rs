@@ -131,6 +131,10 @@ impl Speaker {
     /// Octets of UPDATEs that may wait in the shell for one connection.
     pub const SEND_WINDOW: usize = 64 * 1024;
 
+    /// Octets that the attributes of one peer's routes may take; several times what those of the Internet's routes do. A
+    /// peer that sends more is given up (RFC 4486 subcode 8).
+    pub const MOST_ATTRIBUTE_OCTETS: usize = 256 * 1024 * 1024;
+
     /// Routes of one family that a peer may send where its settings give no other limit: about the Internet's IPv4 table.
     pub const MOST_PREFIXES: u32 = 1_000_000;
 
@@ -595,11 +599,15 @@ impl Speaker {
             u32::try_from(received).map_or(true, |received| received > limit)
         };
         let families = [Family::IPV4_UNICAST, Family::IPV6_UNICAST];
-        let Some(family) = families.into_iter().find(exceeds) else {
+        let notification = if let Some(family) = families.into_iter().find(exceeds) {
+            too_many_prefixes(family, limit)
+        } else if neighbour.routes.takes_more_than(Self::MOST_ATTRIBUTE_OCTETS) {
+            Reason::Cease(CeaseSubcode::OutOfResources).into()
+        } else {
             return;
         };
         if neighbour.peer.session().is_some() {
-            let input = peer::Input::Reset(too_many_prefixes(family, limit));
+            let input = peer::Input::Reset(notification);
             neighbour.peer.handle(now, input, &mut self.next_connection);
         }
     }

@@ -21,6 +21,8 @@ const AS_PATH: u8 = 2;
 pub(super) struct RoutesIn {
     table: AdjRibIn,
     import: CompiledPolicy,
+    /// Octets of attributes in the table at the last count and all that came since: never less than the truth.
+    attribute_octets: usize,
 }
 
 /// The session that routes come from, as far as they depend on it.
@@ -58,7 +60,17 @@ impl RoutesIn {
         Self {
             table: AdjRibIn::new(),
             import: CompiledPolicy::new(import),
+            attribute_octets: 0,
         }
+    }
+
+    /// Whether the peer's attributes take more than so many octets. They are counted only when what came since the last
+    /// count could have made them so many, so that the cost of counting is spread over what the peer sent.
+    pub(super) fn takes_more_than(&mut self, most: usize) -> bool {
+        if self.attribute_octets > most {
+            self.attribute_octets = self.table.attribute_octets();
+        }
+        self.attribute_octets > most
     }
 
     pub(super) fn received(&self, family: Family) -> usize {
@@ -95,6 +107,9 @@ impl RoutesIn {
         let Some(attributes) = update.attributes else {
             return outcome;
         };
+        self.attribute_octets = self
+            .attribute_octets
+            .saturating_add(attributes.octets_in_memory());
         let attributes = shared.attributes.intern(attributes);
         for (list, next_hop) in classic.into_iter().chain(multiprotocol) {
             if list.is_empty() {
@@ -134,6 +149,7 @@ impl RoutesIn {
     /// The session is gone, and its routes with it: their memory too, for nobody knows when as many come again.
     pub(super) fn clear(&mut self, origin: &Origin<'_>, shared: &mut Shared<'_>) -> Outcome {
         let mut outcome = Outcome::default();
+        self.attribute_octets = 0;
         for nlri in self.table.clear() {
             outcome.withdrawn.push(nlri.prefix);
             remove(nlri, origin, shared, &mut outcome);
