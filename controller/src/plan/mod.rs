@@ -8,6 +8,8 @@ pub mod peers;
 mod routes;
 pub mod status;
 #[cfg(test)]
+mod strangers;
+#[cfg(test)]
 mod testing;
 
 use std::collections::BTreeMap;

@@ -167,10 +167,16 @@ fn read_annotations(node: &Node) -> Result<BTreeMap<Asn, Overrides>, String> {
             let parts: Vec<_> = item.split('=').map(str::trim).collect();
             match parts[..] {
                 ["router-id", text] => {
-                    let id = text.parse().map_err(|_| {
-                        format!("the annotation {key} has router-id={text}, which is not of the form 192.168.10.21")
-                    })?;
-                    overrides.router_id = Some(id);
+                    let id = text
+                        .parse()
+                        .ok()
+                        .filter(|id: &Ipv4Addr| !id.is_unspecified());
+                    let wrong = || {
+                        format!(
+                            "the annotation {key} has router-id={text}, which is not of the form 192.168.10.21"
+                        )
+                    };
+                    overrides.router_id = Some(id.ok_or_else(wrong)?);
                 }
                 ["local-port", text] => {
                     let port = text.parse().map_err(|_| {

@@ -8,9 +8,14 @@ use crate::cluster::{Service, TrafficPolicy};
 use crate::plan::Settings;
 
 const ADDRESSES: [&str; 2] = ["lbipam.cilium.io/ips", "io.cilium/lb-ipam-ips"];
-const SHARING_KEY: [&str; 2] = ["lbipam.cilium.io/sharing-key", "io.cilium/lb-ipam-sharing-key"];
-const SHARING_CROSS_NAMESPACE: [&str; 2] =
-    ["lbipam.cilium.io/sharing-cross-namespace", "io.cilium/lb-ipam-sharing-cross-namespace"];
+const SHARING_KEY: [&str; 2] = [
+    "lbipam.cilium.io/sharing-key",
+    "io.cilium/lb-ipam-sharing-key",
+];
+const SHARING_CROSS_NAMESPACE: [&str; 2] = [
+    "lbipam.cilium.io/sharing-cross-namespace",
+    "io.cilium/lb-ipam-sharing-cross-namespace",
+];
 
 /// The request of a Service.
 #[derive(Clone, Debug, Default)]
@@ -47,7 +52,12 @@ impl Ask {
                 v6: listed.iter().any(|family| family == "IPv6"),
             },
         };
-        Self { items: items(service), wants, has, sharing: sharing(service) }
+        Self {
+            items: items(service),
+            wants,
+            has,
+            sharing: sharing(service),
+        }
     }
 
     pub(super) fn is_specific(&self) -> bool {
@@ -55,7 +65,9 @@ impl Ask {
     }
 
     pub(super) fn names(&self, address: IpAddr) -> bool {
-        self.items.iter().any(|item| *item == Item::Address(address))
+        self.items
+            .iter()
+            .any(|item| *item == Item::Address(address))
     }
 
     /// Whether the families it asks for include this one, were the request generic.
@@ -86,14 +98,27 @@ impl Families {
 /// The single-stack rows do not ask whether the family is enabled in the cluster; the others do.
 fn wanted_families(service: &Service, settings: &Settings) -> Families {
     let listed = |name: &str| service.ip_families.iter().any(|family| family == name);
-    let enabled = Families { v4: settings.ipv4, v6: settings.ipv6 };
-    match (service.ip_family_policy.as_deref(), service.ip_families.first()) {
+    let enabled = Families {
+        v4: settings.ipv4,
+        v6: settings.ipv6,
+    };
+    match (
+        service.ip_family_policy.as_deref(),
+        service.ip_families.first(),
+    ) {
         (Some("RequireDualStack"), _) | (Some("PreferDualStack"), None) => enabled,
-        (Some("PreferDualStack"), Some(_)) => {
-            Families { v4: enabled.v4 && listed("IPv4"), v6: enabled.v6 && listed("IPv6") }
-        }
-        (_, Some(first)) => Families { v4: first == "IPv4", v6: first != "IPv4" },
-        (_, None) => Families { v4: enabled.v4, v6: enabled.v6 && !enabled.v4 },
+        (Some("PreferDualStack"), Some(_)) => Families {
+            v4: enabled.v4 && listed("IPv4"),
+            v6: enabled.v6 && listed("IPv6"),
+        },
+        (_, Some(first)) => Families {
+            v4: first == "IPv4",
+            v6: first != "IPv4",
+        },
+        (_, None) => Families {
+            v4: enabled.v4,
+            v6: enabled.v6 && !enabled.v4,
+        },
     }
 }
 
@@ -101,7 +126,10 @@ fn items(service: &Service) -> Vec<Item> {
     let field = service.load_balancer_ip.as_deref().unwrap_or_default();
     let annotation = annotation(service, ADDRESSES).unwrap_or_default();
     let mut items = Vec::new();
-    for text in std::iter::once(field).chain(annotation.split(',')).map(str::trim) {
+    for text in std::iter::once(field)
+        .chain(annotation.split(','))
+        .map(str::trim)
+    {
         if text.is_empty() {
             continue;
         }
@@ -125,7 +153,10 @@ fn sharing(service: &Service) -> Option<Sharing> {
         .filter(|namespace| !namespace.is_empty())
         .map(str::to_owned)
         .collect();
-    let port = |port: &crate::cluster::ServicePort| Port { number: port.port, protocol: port.protocol.clone() };
+    let port = |port: &crate::cluster::ServicePort| Port {
+        number: port.port,
+        protocol: port.protocol.clone(),
+    };
     let mut sharing = Sharing {
         key: key.to_owned(),
         group: service.meta.name.namespace.clone(),
@@ -150,7 +181,10 @@ fn annotation<'a>(service: &'a Service, keys: [&str; 2]) -> Option<&'a str> {
     if annotations.is_empty() {
         return None;
     }
-    annotations.get(keys[0]).or_else(|| annotations.get(keys[1])).map(String::as_str)
+    annotations
+        .get(keys[0])
+        .or_else(|| annotations.get(keys[1]))
+        .map(String::as_str)
 }
 
 #[cfg(test)]
@@ -182,29 +216,60 @@ mod tests {
     #[test]
     fn families_follow_the_table() {
         let both = settings();
-        let only_v4 = Settings { ipv6: false, ..settings() };
-        let only_v6 = Settings { ipv4: false, ..settings() };
+        let only_v4 = Settings {
+            ipv6: false,
+            ..settings()
+        };
+        let only_v6 = Settings {
+            ipv4: false,
+            ..settings()
+        };
         assert_eq!(wants(None, &["IPv4"], &both), (true, false));
-        assert_eq!(wants(Some("SingleStack"), &["IPv6"], &only_v4), (false, true), "not asked whether it is enabled");
+        assert_eq!(
+            wants(Some("SingleStack"), &["IPv6"], &only_v4),
+            (false, true),
+            "not asked whether it is enabled"
+        );
         assert_eq!(wants(None, &[], &both), (true, false));
         assert_eq!(wants(None, &[], &only_v6), (false, true));
-        assert_eq!(wants(Some("PreferDualStack"), &["IPv6", "IPv4"], &both), (true, true));
-        assert_eq!(wants(Some("PreferDualStack"), &["IPv6"], &both), (false, true));
-        assert_eq!(wants(Some("PreferDualStack"), &["IPv6", "IPv4"], &only_v4), (true, false));
+        assert_eq!(
+            wants(Some("PreferDualStack"), &["IPv6", "IPv4"], &both),
+            (true, true)
+        );
+        assert_eq!(
+            wants(Some("PreferDualStack"), &["IPv6"], &both),
+            (false, true)
+        );
+        assert_eq!(
+            wants(Some("PreferDualStack"), &["IPv6", "IPv4"], &only_v4),
+            (true, false)
+        );
         assert_eq!(wants(Some("PreferDualStack"), &[], &only_v6), (false, true));
-        assert_eq!(wants(Some("RequireDualStack"), &["IPv4"], &both), (true, true));
-        assert_eq!(wants(Some("RequireDualStack"), &["IPv4"], &only_v4), (true, false));
+        assert_eq!(
+            wants(Some("RequireDualStack"), &["IPv4"], &both),
+            (true, true)
+        );
+        assert_eq!(
+            wants(Some("RequireDualStack"), &["IPv4"], &only_v4),
+            (true, false)
+        );
     }
 
     fn annotated(pairs: &[(&str, &str)]) -> Service {
         let mut service = Service::default();
-        service.meta.annotations = pairs.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
+        service.meta.annotations = pairs
+            .iter()
+            .map(|(key, value)| ((*key).into(), (*value).into()))
+            .collect();
         service
     }
 
     #[test]
     fn what_is_named_is_trimmed_and_told_apart_from_what_is_no_address() {
-        let mut service = annotated(&[(ADDRESSES[0], " 10.0.10.5 ,,10.0.10.6/32, fd00:0::7,10.0.10.5")]);
+        let mut service = annotated(&[(
+            ADDRESSES[0],
+            " 10.0.10.5 ,,10.0.10.6/32, fd00:0::7,10.0.10.5",
+        )]);
         service.load_balancer_ip = Some(" 10.0.10.4".into());
         let address = |text: &str| Item::Address(text.parse().unwrap());
         assert_eq!(
@@ -225,8 +290,14 @@ mod tests {
         assert_eq!(Ask::of(&both, &settings()).sharing, None);
         let old = annotated(&[(SHARING_KEY[1], "k"), (SHARING_CROSS_NAMESPACE[1], "a, b")]);
         let sharing = Ask::of(&old, &settings()).sharing.unwrap();
-        assert_eq!(sharing.consent, Consent::Groups(vec!["a".into(), "b".into()]));
+        assert_eq!(
+            sharing.consent,
+            Consent::Groups(vec!["a".into(), "b".into()])
+        );
         let star = annotated(&[(SHARING_KEY[0], "k"), (SHARING_CROSS_NAMESPACE[0], "a, *")]);
-        assert_eq!(Ask::of(&star, &settings()).sharing.unwrap().consent, Consent::Everybody);
+        assert_eq!(
+            Ask::of(&star, &settings()).sharing.unwrap().consent,
+            Consent::Everybody
+        );
     }
 }

@@ -123,7 +123,13 @@ impl<'a> Planning<'a> {
         now: Instant,
         start: bool,
     ) -> Self {
-        let AddressBook { allocator, holders, claims, next_owner, .. } = book;
+        let AddressBook {
+            allocator,
+            holders,
+            claims,
+            next_owner,
+            ..
+        } = book;
         let known = std::mem::take(holders);
         let mut planning = Self {
             pools,
@@ -158,7 +164,8 @@ impl<'a> Planning<'a> {
         }
         planning.claims.retain(|name, claim| {
             let service = snapshot.services.get(name);
-            service.is_some_and(|service| service.meta.uid == claim.uid && is_ours(service, settings))
+            service
+                .is_some_and(|service| service.meta.uid == claim.uid && is_ours(service, settings))
         });
         planning
     }
@@ -194,9 +201,16 @@ impl<'a> Planning<'a> {
                     (false, false) => Arrival::Known,
                 };
                 if edited {
-                    self.allocator.set_sharing(holder.owner, ask.sharing.clone());
+                    self.allocator
+                        .set_sharing(holder.owner, ask.sharing.clone());
                 }
-                (Holder { left: false, ..holder }, arrival)
+                (
+                    Holder {
+                        left: false,
+                        ..holder
+                    },
+                    arrival,
+                )
             }
             // After the last pool is gone we only clean up behind ourselves.
             None if self.pools.by_age.is_empty() => return,
@@ -206,10 +220,24 @@ impl<'a> Planning<'a> {
                     self.allocator.set_sharing(*next_owner, ask.sharing.clone());
                 }
                 let holder = Holder::new(name, service, *next_owner, !start);
-                (holder, if start { Arrival::FromStart } else { Arrival::New })
+                (
+                    holder,
+                    if start {
+                        Arrival::FromStart
+                    } else {
+                        Arrival::New
+                    },
+                )
             }
         };
-        self.entries.push(Entry { service, holder, ask, refusal: None, waits: false, arrival });
+        self.entries.push(Entry {
+            service,
+            holder,
+            ask,
+            refusal: None,
+            waits: false,
+            arrival,
+        });
     }
 
     /// Decides what everybody keeps, before anything new is given to anybody.
@@ -233,8 +261,15 @@ impl<'a> Planning<'a> {
     /// Notes what lost its pool, before anything is booked anew: sharers of an address are to be judged alike.
     fn notice_lost(&mut self) {
         let until = self.now + GRACE;
-        for held in self.entries.iter_mut().flat_map(|entry| &mut entry.holder.held) {
-            let booked = self.allocator.holding(held.address).and_then(ipam::Holding::pool);
+        for held in self
+            .entries
+            .iter_mut()
+            .flat_map(|entry| &mut entry.holder.held)
+        {
+            let booked = self
+                .allocator
+                .holding(held.address)
+                .and_then(ipam::Holding::pool);
             if held.state == State::Kept && booked.is_none() {
                 held.state = State::Lost(until);
             }
@@ -245,7 +280,12 @@ impl<'a> Planning<'a> {
     fn judge(&mut self, place: usize) {
         let mut index = 0;
         while index < self.entries[place].holder.held.len() {
-            let Entry { service, holder, ask, .. } = &mut self.entries[place];
+            let Entry {
+                service,
+                holder,
+                ask,
+                ..
+            } = &mut self.entries[place];
             let Held { address, state } = holder.held[index];
             if state == State::Leaving {
                 if recorded(service).any(|recorded| recorded == address) {
@@ -267,9 +307,13 @@ impl<'a> Planning<'a> {
     }
 
     fn judge_pool(&mut self, place: usize, index: usize) {
-        let Entry { service, holder, .. } = &mut self.entries[place];
+        let Entry {
+            service, holder, ..
+        } = &mut self.entries[place];
         let held = &mut holder.held[index];
-        let Some(holding) = self.allocator.holding(held.address) else { return };
+        let Some(holding) = self.allocator.holding(held.address) else {
+            return;
+        };
         let booked = holding.pool().and_then(|key| self.pools.get(key));
         if booked.is_some_and(|view| view.selects(service)) {
             held.state = State::Kept;
@@ -318,8 +362,10 @@ impl<'a> Planning<'a> {
             return;
         }
         edited.sort_by_key(|&place| self.seniority(place));
-        let mut not_heard: HashMap<Owner, usize> =
-            edited.iter().map(|&place| (self.entries[place].holder.owner, place)).collect();
+        let mut not_heard: HashMap<Owner, usize> = edited
+            .iter()
+            .map(|&place| (self.entries[place].holder.owner, place))
+            .collect();
         let by_owner = self.places_by_owner();
         for place in edited {
             let owner = self.entries[place].holder.owner;
@@ -329,13 +375,20 @@ impl<'a> Planning<'a> {
                 if state == State::Leaving {
                     continue;
                 }
-                let Some(holding) = self.allocator.holding(address) else { continue };
+                let Some(holding) = self.allocator.holding(address) else {
+                    continue;
+                };
                 let stands = |other: &Owner| {
-                    let other_keeps = by_owner.get(other).is_some_and(|&place| self.entries[place].holder.keeps(address));
+                    let other_keeps = by_owner
+                        .get(other)
+                        .is_some_and(|&place| self.entries[place].holder.keeps(address));
                     *other != owner && !not_heard.contains_key(other) && other_keeps
                 };
                 let clashes = |other: &Owner| self.allocator.compatible(owner, *other).is_err();
-                if holding.owners().any(|other| stands(other) && clashes(other)) {
+                if holding
+                    .owners()
+                    .any(|other| stands(other) && clashes(other))
+                {
                     self.take_away(place, index);
                 }
             }
@@ -351,7 +404,12 @@ impl<'a> Planning<'a> {
                 continue;
             }
             for address in recorded(entry.service) {
-                carried.push((address, !entry.ask.names(address), entry.service.meta.created, place));
+                carried.push((
+                    address,
+                    !entry.ask.names(address),
+                    entry.service.meta.created,
+                    place,
+                ));
             }
         }
         carried.sort_unstable();
@@ -359,13 +417,25 @@ impl<'a> Planning<'a> {
         for (address, _, _, place) in carried {
             let entry = &mut self.entries[place];
             let home = self.pools.home(self.allocator, address, entry.service);
-            let in_no_pool = || self.pools.containing(self.allocator, address).next().is_none();
+            let in_no_pool = || {
+                self.pools
+                    .containing(self.allocator, address)
+                    .next()
+                    .is_none()
+            };
             let unjudged = home.is_none() && self.pools.any_unreadable && in_no_pool();
             let adopted = entry.ask.tolerates(address)
                 && (home.is_some() || unjudged)
-                && self.allocator.restore(entry.holder.owner, address, home).is_ok();
+                && self
+                    .allocator
+                    .restore(entry.holder.owner, address, home)
+                    .is_ok();
             if adopted {
-                let state = if unjudged { State::Unjudged } else { State::Kept };
+                let state = if unjudged {
+                    State::Unjudged
+                } else {
+                    State::Kept
+                };
                 entry.holder.held.push(Held { address, state });
             }
         }
@@ -374,7 +444,11 @@ impl<'a> Planning<'a> {
     /// What another controller's Service shows is in use, whatever our pools say, unless one of ours has it already.
     fn respect_others(&mut self) {
         for address in self.foreign.iter().flat_map(|service| recorded(service)) {
-            let of_interest = self.pools.containing(self.allocator, address).next().is_some();
+            let of_interest = self
+                .pools
+                .containing(self.allocator, address)
+                .next()
+                .is_some();
             if of_interest && self.allocator.holding(address).is_none() {
                 let held = self.allocator.restore(OTHERS, address, None);
                 debug_assert_eq!(held, Ok(()), "a free address can be held");
@@ -383,9 +457,13 @@ impl<'a> Planning<'a> {
     }
 
     fn hold_strays(&mut self, place: usize) {
-        let Entry { service, holder, .. } = &self.entries[place];
+        let Entry {
+            service, holder, ..
+        } = &self.entries[place];
         let is_held = |address: IpAddr| holder.held.iter().any(|held| held.address == address);
-        let strays: Vec<IpAddr> = recorded(service).filter(|&address| !is_held(address)).collect();
+        let strays: Vec<IpAddr> = recorded(service)
+            .filter(|&address| !is_held(address))
+            .collect();
         for address in strays {
             self.hold_stray(place, address);
         }
@@ -398,14 +476,22 @@ impl<'a> Planning<'a> {
         }
         let holder = &mut self.entries[place].holder;
         if self.allocator.restore(holder.owner, address, None).is_ok() {
-            holder.held.push(Held { address, state: State::Leaving });
+            holder.held.push(Held {
+                address,
+                state: State::Leaving,
+            });
             self.leaving.insert(address);
         }
     }
 
     /// Compares what is recorded with what was planned, and takes up what a stranger changed.
     fn follow_recorded(&mut self, place: usize) {
-        let Entry { service, holder, arrival, .. } = &mut self.entries[place];
+        let Entry {
+            service,
+            holder,
+            arrival,
+            ..
+        } = &mut self.entries[place];
         let as_planned = recorded(service).eq(holder.planned.iter().copied());
         let as_seen = recorded(service).eq(holder.seen.iter().copied());
         if as_planned {
@@ -442,7 +528,12 @@ impl<'a> Planning<'a> {
 
     /// Adopts an address that appeared in the status while we run: only where a usable pool would give it to this Service.
     fn adopt_from_stranger(&mut self, place: usize, address: IpAddr) {
-        let Entry { service, holder, ask, .. } = &mut self.entries[place];
+        let Entry {
+            service,
+            holder,
+            ask,
+            ..
+        } = &mut self.entries[place];
         if holder.held.iter().any(|held| held.address == address) {
             return;
         }
@@ -453,10 +544,17 @@ impl<'a> Planning<'a> {
             ask.wants(family)
         };
         let (pools, join) = self.pools.selecting(service);
-        let request =
-            Request { owner: holder.owner, wanted: Wanted::Address(address), pools: &pools, join: &join };
+        let request = Request {
+            owner: holder.owner,
+            wanted: Wanted::Address(address),
+            pools: &pools,
+            join: &join,
+        };
         if wanted && self.allocator.assign(&request).is_ok() {
-            holder.held.push(Held { address, state: State::Kept });
+            holder.held.push(Held {
+                address,
+                state: State::Kept,
+            });
         } else {
             self.hold_stray(place, address);
         }
@@ -474,7 +572,11 @@ impl<'a> Planning<'a> {
         };
         let left = [left_in_status(Family::V4), left_in_status(Family::V6)];
         let needed = |address: IpAddr| {
-            if ask.is_specific() { ask.names(address) } else { !left[usize::from(address.is_ipv6())] }
+            if ask.is_specific() {
+                ask.names(address)
+            } else {
+                !left[usize::from(address.is_ipv6())]
+            }
         };
         let (owner, seen) = (holder.owner, &holder.seen);
         holder.held.retain(|held| {
@@ -507,7 +609,9 @@ impl<'a> Planning<'a> {
 
     /// Takes an address away from a Service. It stays the Service's towards all others until its status is without it.
     pub(super) fn take_away(&mut self, place: usize, index: usize) {
-        let Entry { holder, service, .. } = &mut self.entries[place];
+        let Entry {
+            holder, service, ..
+        } = &mut self.entries[place];
         let held = &mut holder.held[index];
         held.state = State::Leaving;
         if recorded(service).any(|recorded| recorded == held.address) {
@@ -524,7 +628,11 @@ impl<'a> Planning<'a> {
     }
 
     pub(super) fn places_by_owner(&self) -> HashMap<Owner, usize> {
-        self.entries.iter().enumerate().map(|(place, entry)| (entry.holder.owner, place)).collect()
+        self.entries
+            .iter()
+            .enumerate()
+            .map(|(place, entry)| (entry.holder.owner, place))
+            .collect()
     }
 
     fn look_again(&mut self, at: Instant) {
@@ -534,16 +642,24 @@ impl<'a> Planning<'a> {
     /// Books an address in a pool that selects its holder, unless the pool it is booked in selects another one.
     fn book_elsewhere(&mut self) {
         for (place, address, home) in std::mem::take(&mut self.elsewhere) {
-            let Some(holding) = self.allocator.holding(address) else { continue };
+            let Some(holding) = self.allocator.holding(address) else {
+                continue;
+            };
             let booked = holding.pool().and_then(|key| self.pools.get(key));
             let keepers: Vec<usize> = if holding.is_shared() {
                 let by_owner = self.places_by_owner();
-                let places = holding.owners().filter_map(|owner| by_owner.get(owner).copied());
-                places.filter(|&place| self.entries[place].holder.keeps(address)).collect()
+                let places = holding
+                    .owners()
+                    .filter_map(|owner| by_owner.get(owner).copied());
+                places
+                    .filter(|&place| self.entries[place].holder.keeps(address))
+                    .collect()
             } else {
                 vec![place]
             };
-            let selected = |&place: &usize| booked.is_some_and(|view| view.selects(self.entries[place].service));
+            let selected = |&place: &usize| {
+                booked.is_some_and(|view| view.selects(self.entries[place].service))
+            };
             if keepers.contains(&place) && !keepers.iter().any(selected) {
                 self.allocator.book(address, Some(home));
             }
@@ -555,11 +671,19 @@ impl<'a> Planning<'a> {
         if self.leaving.is_empty() {
             return Vec::new();
         }
-        let Entry { service, holder, .. } = entry;
-        let new = holder.held.iter().filter(|held| held.is_kept()).map(|held| held.address);
+        let Entry {
+            service, holder, ..
+        } = entry;
+        let new = holder
+            .held
+            .iter()
+            .filter(|held| held.is_kept())
+            .map(|held| held.address);
         let new = new.filter(|address| recorded(service).all(|recorded| recorded != *address));
         let shown_elsewhere = new.filter(|address| self.leaving.contains(address));
-        shown_elsewhere.filter(|&address| !self.in_the_way(holder.owner, address).is_empty()).collect()
+        shown_elsewhere
+            .filter(|&address| !self.in_the_way(holder.owner, address).is_empty())
+            .collect()
     }
 
     /// The plan, what to remember, and whether nothing is held and nothing left to write.
@@ -588,7 +712,8 @@ impl<'a> Planning<'a> {
         }
         for (holder, service) in self.left {
             let status = clean_status(&holder, service);
-            if status.ingress.len() == service.ingress.len() && service.recorded_condition.is_none() {
+            if status.ingress.len() == service.ingress.len() && service.recorded_condition.is_none()
+            {
                 self.allocator.forget(holder.owner);
                 continue;
             }
@@ -598,7 +723,13 @@ impl<'a> Planning<'a> {
         }
         for (name, service) in self.stale_conditions {
             let ingress = service.ingress.clone();
-            statuses.push((name.clone(), ServiceStatus { ingress, condition: None }));
+            statuses.push((
+                name.clone(),
+                ServiceStatus {
+                    ingress,
+                    condition: None,
+                },
+            ));
         }
         holders.sort_by(|a: &Holder, b: &Holder| a.name.cmp(&b.name));
         let plan = AddressPlan {
@@ -618,12 +749,24 @@ impl Entry<'_> {
 
     /// The desired status; `None` where the Service is to be left as it stands.
     fn finish(self, blocked: &[IpAddr]) -> (Holder, Option<ServiceStatus>) {
-        let Self { service, mut holder, refusal, waits, arrival, .. } = self;
-        holder.held.retain(|held| held.is_kept() || recorded(service).any(|recorded| recorded == held.address));
+        let Self {
+            service,
+            mut holder,
+            refusal,
+            waits,
+            arrival,
+            ..
+        } = self;
+        holder.held.retain(|held| {
+            held.is_kept() || recorded(service).any(|recorded| recorded == held.address)
+        });
         let condition = refusal.unwrap_or_else(report::satisfied);
         let ingress = ingress(service, &holder, blocked);
         let same_ingress = ingress.len() == service.ingress.len()
-            && ingress.iter().zip(&service.ingress).all(|(ours, recorded)| ours.ip == recorded.ip);
+            && ingress
+                .iter()
+                .zip(&service.ingress)
+                .all(|(ours, recorded)| ours.ip == recorded.ip);
         if waits && same_ingress {
             // What it lacks is about to become free: it is told when that is settled.
             holder.settled = false;
@@ -636,7 +779,10 @@ impl Entry<'_> {
             holder.sent.drain(..surplus);
         }
         holder.planned = planned;
-        let as_before = holder.condition.as_ref().is_none_or(|before| *before == condition);
+        let as_before = holder
+            .condition
+            .as_ref()
+            .is_none_or(|before| *before == condition);
         let left_alone = condition.satisfied
             && same_ingress
             && holder.settled
@@ -646,8 +792,15 @@ impl Entry<'_> {
             holder.settled = same_ingress && is_recorded(&condition, service);
         }
         holder.condition = Some(condition.clone());
-        let status = ServiceStatus { ingress, condition: Some(condition) };
-        let untrue = left_alone && !status.condition.as_ref().is_some_and(|condition| is_recorded(condition, service));
+        let status = ServiceStatus {
+            ingress,
+            condition: Some(condition),
+        };
+        let untrue = left_alone
+            && !status
+                .condition
+                .as_ref()
+                .is_some_and(|condition| is_recorded(condition, service));
         (holder, (!untrue).then_some(status))
     }
 }
@@ -670,9 +823,10 @@ impl Holder {
 
     /// Whether it holds the address and will go on holding it.
     pub(super) fn keeps(&self, address: IpAddr) -> bool {
-        self.held.iter().any(|held| held.address == address && held.is_kept())
+        self.held
+            .iter()
+            .any(|held| held.address == address && held.is_kept())
     }
-
 }
 
 impl Held {
@@ -687,11 +841,14 @@ fn recorded(service: &Service) -> impl Iterator<Item = IpAddr> {
 }
 
 fn is_recorded(condition: &ServiceCondition, service: &Service) -> bool {
-    service.recorded_condition.as_ref().is_some_and(|(status, reason, message, _)| {
-        status == if condition.satisfied { "True" } else { "False" }
-            && reason == condition.reason
-            && *message == condition.message
-    })
+    service
+        .recorded_condition
+        .as_ref()
+        .is_some_and(|(status, reason, message, _)| {
+            status == if condition.satisfied { "True" } else { "False" }
+                && reason == condition.reason
+                && *message == condition.message
+        })
 }
 
 /// The recorded entries that stay, as they stand and in their order, then what is new in the order obtained, without what
@@ -719,14 +876,29 @@ fn ingress(service: &Service, holder: &Holder, blocked: &[IpAddr]) -> Vec<Ingres
 
 /// A Service that is not ours any more loses what we gave it; what somebody else put there meanwhile stays.
 fn clean_status(holder: &Holder, service: &Service) -> ServiceStatus {
-    let given = |entry: &&IngressEntry| entry.ip.is_some_and(|ip| holder.held.iter().any(|held| held.address == ip));
-    let ingress = service.ingress.iter().filter(|entry| !given(entry)).cloned().collect();
-    ServiceStatus { ingress, condition: None }
+    let given = |entry: &&IngressEntry| {
+        entry
+            .ip
+            .is_some_and(|ip| holder.held.iter().any(|held| held.address == ip))
+    };
+    let ingress = service
+        .ingress
+        .iter()
+        .filter(|entry| !given(entry))
+        .cloned()
+        .collect();
+    ServiceStatus {
+        ingress,
+        condition: None,
+    }
 }
 
 /// An address counts in a pool only while somebody goes on holding it; that is so where it is shared.
 fn unbook(allocator: &mut Allocator<Owner>, address: IpAddr) {
-    if allocator.holding(address).is_some_and(|holding| !holding.is_shared()) {
+    if allocator
+        .holding(address)
+        .is_some_and(|holding| !holding.is_shared())
+    {
         allocator.book(address, None);
     }
 }

@@ -122,7 +122,9 @@ impl AddressBook {
             return AddressPlan::default();
         }
         let start = !std::mem::replace(&mut self.awake, true);
-        let pools = self.pools.update(&snapshot.pools, start, &mut self.allocator);
+        let pools = self
+            .pools
+            .update(&snapshot.pools, start, &mut self.allocator);
         let first_pool = !std::mem::replace(&mut self.had_pools, !snapshot.pools.is_empty());
         let mut planning = Planning::new(self, &pools, snapshot, settings, now, first_pool);
         planning.settle_holders();
@@ -158,7 +160,10 @@ fn is_ours(service: &Service, settings: &Settings) -> bool {
         }
 }
 
-fn pool_conditions(pools: &Pools<'_>, allocator: &Allocator<Owner>) -> BTreeMap<String, Vec<PoolCondition>> {
+fn pool_conditions(
+    pools: &Pools<'_>,
+    allocator: &Allocator<Owner>,
+) -> BTreeMap<String, Vec<PoolCondition>> {
     let conditions = |view: &pools::PoolView<'_>| {
         let mut conditions = Vec::with_capacity(5);
         // A pool whose blocks cannot all be read keeps Cilium's conditions as they stand.
@@ -169,5 +174,9 @@ fn pool_conditions(pools: &Pools<'_>, allocator: &Allocator<Owner>) -> BTreeMap<
         conditions.extend(view.faults.map(report::invalid));
         conditions
     };
-    pools.by_age.iter().map(|view| (view.name.to_owned(), conditions(view))).collect()
+    pools
+        .by_age
+        .iter()
+        .map(|view| (view.name.to_owned(), conditions(view)))
+        .collect()
 }

@@ -97,9 +97,17 @@ impl PoolBook {
         allocator: &mut Allocator<Owner>,
     ) -> Pools<'a> {
         let before = self.pools.len();
-        let came_back = |name: &String, known: &Remembered| pools.get(name).is_some_and(|pool| pool.meta.uid != known.uid);
-        let recreated: Vec<String> =
-            self.pools.iter().filter(|(name, known)| came_back(name, known)).map(|(name, _)| name.clone()).collect();
+        let came_back = |name: &String, known: &Remembered| {
+            pools
+                .get(name)
+                .is_some_and(|pool| pool.meta.uid != known.uid)
+        };
+        let recreated: Vec<String> = self
+            .pools
+            .iter()
+            .filter(|(name, known)| came_back(name, known))
+            .map(|(name, _)| name.clone())
+            .collect();
         self.pools.retain(|name, _| pools.contains_key(name));
         let mut changed = start || self.pools.len() != before;
         if !recreated.is_empty() {
@@ -109,7 +117,15 @@ impl PoolBook {
                 gone.extend(self.pools.remove_entry(name));
             }
             self.settle();
-            self.pools.extend(gone.into_iter().map(|(name, known)| (name, Remembered { marked: false, ..known })));
+            self.pools.extend(gone.into_iter().map(|(name, known)| {
+                (
+                    name,
+                    Remembered {
+                        marked: false,
+                        ..known
+                    },
+                )
+            }));
             changed = true;
         }
         for (name, pool) in pools {
@@ -117,7 +133,11 @@ impl PoolBook {
         }
         if changed {
             self.settle();
-            allocator.set_pools(self.pools.values().map(|known| (known.key, known.pool.clone())));
+            allocator.set_pools(
+                self.pools
+                    .values()
+                    .map(|known| (known.key, known.pool.clone())),
+            );
         }
         self.view(pools, changed)
     }
@@ -127,7 +147,8 @@ impl PoolBook {
         let spec = in_force(pool);
         let takes_part = !spec.unreadable;
         if let Some(known) = self.pools.get_mut(name) {
-            let same_ranges = known.blocks == spec.blocks && known.reserve_first_last == spec.reserve_first_last;
+            let same_ranges =
+                known.blocks == spec.blocks && known.reserve_first_last == spec.reserve_first_last;
             let same_pool = known.uid == pool.meta.uid && known.created == pool.meta.created;
             if same_ranges && same_pool && known.takes_part == takes_part {
                 return false;
@@ -142,7 +163,9 @@ impl PoolBook {
             known.takes_part = takes_part;
             return true;
         }
-        let is_mark = |condition: &cluster::RecordedCondition| condition.kind == POOL_CONFLICT && condition.status == "True";
+        let is_mark = |condition: &cluster::RecordedCondition| {
+            condition.kind == POOL_CONFLICT && condition.status == "True"
+        };
         self.next_key += 1;
         let known = Remembered {
             key: PoolKey(self.next_key),
@@ -169,7 +192,10 @@ impl PoolBook {
         names.retain(|name| self.pools[name].takes_part);
         let mut serving: Vec<&String> = Vec::new();
         for marked in [false, true] {
-            for name in names.iter().filter(|name| self.pools[*name].marked == marked) {
+            for name in names
+                .iter()
+                .filter(|name| self.pools[*name].marked == marked)
+            {
                 if self.collision(name, &serving).is_none() {
                     serving.push(name);
                 }
@@ -231,8 +257,18 @@ impl PoolBook {
         by_age.sort_by(|a, b| (a.created, a.name).cmp(&(b.created, b.name)));
         let mut by_standing: Vec<usize> = (0..by_age.len()).collect();
         by_standing.sort_by_key(|&place| by_age[place].standing);
-        let by_key = by_age.iter().enumerate().map(|(place, view)| (view.key, place)).collect();
-        Pools { by_age, by_standing, by_key, any_unreadable, changed }
+        let by_key = by_age
+            .iter()
+            .enumerate()
+            .map(|(place, view)| (view.key, place))
+            .collect();
+        Pools {
+            by_age,
+            by_standing,
+            by_key,
+            any_unreadable,
+            changed,
+        }
     }
 }
 
@@ -243,9 +279,16 @@ impl<'a> Pools<'a> {
 
     /// Where an address that a Service carries is booked: in the first pool, by standing and age, that contains it and
     /// selects the Service.
-    pub(super) fn home(&self, allocator: &Allocator<Owner>, address: IpAddr, service: &Service) -> Option<PoolKey> {
+    pub(super) fn home(
+        &self,
+        allocator: &Allocator<Owner>,
+        address: IpAddr,
+        service: &Service,
+    ) -> Option<PoolKey> {
         let mut containing = self.containing(allocator, address);
-        containing.find(|view| view.selects(service)).map(|view| view.key)
+        containing
+            .find(|view| view.selects(service))
+            .map(|view| view.key)
     }
 
     /// The pools that contain an address, by standing and age.
@@ -255,7 +298,11 @@ impl<'a> Pools<'a> {
         address: IpAddr,
     ) -> impl Iterator<Item = &'s PoolView<'a>> {
         let views = self.by_standing.iter().map(|&place| &self.by_age[place]);
-        views.filter(move |view| allocator.pool(view.key).is_some_and(|pool| pool.contains(address)))
+        views.filter(move |view| {
+            allocator
+                .pool(view.key)
+                .is_some_and(|pool| pool.contains(address))
+        })
     }
 
     /// The pools that select a Service: those that give out addresses, and all, each oldest first.
@@ -273,7 +320,8 @@ impl<'a> Pools<'a> {
 
 impl PoolView<'_> {
     pub(super) fn selects(&self, service: &Service) -> bool {
-        self.selector.is_none_or(|selector| service.is_selected_by(selector))
+        self.selector
+            .is_none_or(|selector| service.is_selected_by(selector))
     }
 }
 
@@ -291,7 +339,10 @@ fn in_force(pool: &cluster::Pool) -> InForce<'_> {
         },
         (Err(broken), None) => InForce {
             blocks: &broken.readable,
-            selector: broken.readable_selector.as_ref().filter(|_| broken.selector.is_none()),
+            selector: broken
+                .readable_selector
+                .as_ref()
+                .filter(|_| broken.selector.is_none()),
             reserve_first_last: false,
             disabled: broken.disabled,
             broken: true,
@@ -304,7 +355,10 @@ fn in_force(pool: &cluster::Pool) -> InForce<'_> {
 fn ranges(spec: &InForce<'_>) -> Pool {
     let range = |block: &Block| {
         let range = Range::new(block.first, block.last).ok()?;
-        Some(PoolRange { range, reserve_ends: spec.reserve_first_last && block.is_cidr })
+        Some(PoolRange {
+            range,
+            reserve_ends: spec.reserve_first_last && block.is_cidr,
+        })
     };
     Pool::new(spec.blocks.iter().filter_map(range).collect())
 }

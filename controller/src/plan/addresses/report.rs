@@ -10,48 +10,71 @@ use crate::plan::status::INVALID;
 
 /// The condition of a Service that has what it asks for.
 pub(super) fn satisfied() -> ServiceCondition {
-    ServiceCondition { satisfied: true, reason: "satisfied", message: String::new() }
+    ServiceCondition {
+        satisfied: true,
+        reason: "satisfied",
+        message: String::new(),
+    }
 }
 
 pub(super) fn no_matching_pool() -> ServiceCondition {
-    refused("no_pool", "There are no enabled CiliumLoadBalancerIPPools that match this service".to_owned())
+    refused(
+        "no_pool",
+        "There are no enabled CiliumLoadBalancerIPPools that match this service".to_owned(),
+    )
 }
 
 pub(super) fn out_of_addresses() -> ServiceCondition {
-    let message = "All enabled CiliumLoadBalancerIPPools that match this service ran out of allocatable IPs";
+    let message =
+        "All enabled CiliumLoadBalancerIPPools that match this service ran out of allocatable IPs";
     refused("out_of_ips", message.to_owned())
 }
 
 pub(super) fn no_pool_with(address: IpAddr) -> ServiceCondition {
-    refused("no_pool", format!("No pool exists with a CIDR containing '{address}'"))
+    refused(
+        "no_pool",
+        format!("No pool exists with a CIDR containing '{address}'"),
+    )
 }
 
 /// `what`: `disabled`, `conflicting` or `invalid`.
 pub(super) fn pool_is(what: &str, address: IpAddr) -> ServiceCondition {
-    refused("no_pool", format!("The pool with the CIDR containing '{address}' is {what}"))
+    refused(
+        "no_pool",
+        format!("The pool with the CIDR containing '{address}' is {what}"),
+    )
 }
 
 pub(super) fn not_selected(address: IpAddr) -> ServiceCondition {
-    let message = format!("The pool with the CIDR containing '{address}', doesn't select this service");
+    let message =
+        format!("The pool with the CIDR containing '{address}', doesn't select this service");
     refused("pool_selector_mismatch", message)
 }
 
 pub(super) fn not_an_address(item: &str) -> ServiceCondition {
-    refused("invalid_request", format!("The requested address '{item}' is not an IP address"))
+    refused(
+        "invalid_request",
+        format!("The requested address '{item}' is not an IP address"),
+    )
 }
 
 pub(super) fn wrong_family(address: IpAddr) -> ServiceCondition {
-    let message = format!("The requested address '{address}' is of a family that this service does not have");
+    let message =
+        format!("The requested address '{address}' is of a family that this service does not have");
     refused("invalid_request", message)
 }
 
 pub(super) fn reserved(address: IpAddr, pool: &str) -> ServiceCondition {
-    let message = format!("The IP '{address}' is reserved as the first or last address of pool '{pool}'");
+    let message =
+        format!("The IP '{address}' is reserved as the first or last address of pool '{pool}'");
     refused("already_allocated", message)
 }
 
 pub(super) fn in_use(address: IpAddr) -> ServiceCondition {
-    refused("already_allocated", format!("The IP '{address}' is already allocated to another service"))
+    refused(
+        "already_allocated",
+        format!("The IP '{address}' is already allocated to another service"),
+    )
 }
 
 pub(super) fn incompatible(address: IpAddr, why: Incompatible) -> ServiceCondition {
@@ -60,9 +83,13 @@ pub(super) fn incompatible(address: IpAddr, why: Incompatible) -> ServiceConditi
         Incompatible::Group => "different and not permitted namespace",
         Incompatible::Port => "same port and protocol",
         Incompatible::Exposure => "different ExternalTrafficPolicy",
-        Incompatible::Backends => "compatible ExternalTrafficPolicy local but selecting different set of pods",
+        Incompatible::Backends => {
+            "compatible ExternalTrafficPolicy local but selecting different set of pods"
+        }
     };
-    let message = format!("The IP '{address}' is already allocated to an incompatible service. Reason: {why}");
+    let message = format!(
+        "The IP '{address}' is already allocated to an incompatible service. Reason: {why}"
+    );
     refused("already_allocated_incompatible_service", message)
 }
 
@@ -75,7 +102,11 @@ pub(super) fn pool_conflict(message: Option<&str>) -> PoolCondition {
     PoolCondition {
         kind: "cilium.io/PoolConflict",
         status: if message.is_some() { "True" } else { "False" },
-        reason: if message.is_some() { "cidr_overlap" } else { "resolved" },
+        reason: if message.is_some() {
+            "cidr_overlap"
+        } else {
+            "resolved"
+        },
         message: message.unwrap_or_default().to_owned(),
     }
 }
@@ -95,15 +126,28 @@ pub(super) fn counters(usage: &ipam::Usage) -> [PoolCondition; 3] {
 }
 
 pub(super) fn invalid(faults: &PoolFaults) -> PoolCondition {
-    let all: Vec<&str> = faults.blocks.iter().chain(&faults.selector).map(String::as_str).collect();
+    let all: Vec<&str> = faults
+        .blocks
+        .iter()
+        .chain(&faults.selector)
+        .map(String::as_str)
+        .collect();
     PoolCondition {
         kind: INVALID,
         status: "True",
-        reason: if faults.blocks.is_empty() { "invalid_selector" } else { "invalid_block" },
+        reason: if faults.blocks.is_empty() {
+            "invalid_selector"
+        } else {
+            "invalid_block"
+        },
         message: all.join("; "),
     }
 }
 
 fn refused(reason: &'static str, message: String) -> ServiceCondition {
-    ServiceCondition { satisfied: false, reason, message }
+    ServiceCondition {
+        satisfied: false,
+        reason,
+        message,
+    }
 }

@@ -38,10 +38,15 @@ impl Planning<'_> {
             let turn = (entry.service.meta.created, place);
             if entry.ask.is_specific() {
                 let held = entry.holder.held.iter().filter(|held| held.is_kept());
-                if held.clone().count() != entry.ask.items.len() || !held.clone().all(|held| entry.ask.names(held.address)) {
+                if held.clone().count() != entry.ask.items.len()
+                    || !held.clone().all(|held| entry.ask.names(held.address))
+                {
                     exchange.queue.insert(turn);
                 }
-            } else if [Family::V4, Family::V6].into_iter().any(|family| entry.ask.wants(family) && !entry.has_any(family)) {
+            } else if [Family::V4, Family::V6]
+                .into_iter()
+                .any(|family| entry.ask.wants(family) && !entry.has_any(family))
+            {
                 generic.insert(turn);
             }
         }
@@ -54,7 +59,11 @@ impl Planning<'_> {
                 given |= self.serve_generic(place);
             }
             // Who could not be served may join on an address that somebody got after it.
-            generic.retain(|&(_, place)| given && self.entries[place].refusal.is_some() && self.entries[place].ask.sharing.is_some());
+            generic.retain(|&(_, place)| {
+                given
+                    && self.entries[place].refusal.is_some()
+                    && self.entries[place].ask.sharing.is_some()
+            });
         }
     }
 
@@ -64,19 +73,35 @@ impl Planning<'_> {
             return;
         }
         let names = self.claims.keys();
-        let place_of = |name| self.entries.binary_search_by(|entry| entry.holder.name.cmp(name)).ok();
-        let mut turns: Vec<Turn> = names.filter_map(place_of).map(|place| self.seniority(place)).collect();
+        let place_of = |name| {
+            self.entries
+                .binary_search_by(|entry| entry.holder.name.cmp(name))
+                .ok()
+        };
+        let mut turns: Vec<Turn> = names
+            .filter_map(place_of)
+            .map(|place| self.seniority(place))
+            .collect();
         turns.sort_unstable();
         for (_, place) in turns {
             let name = self.entries[place].holder.name.clone();
-            let Some(mut claim) = self.claims.remove(&name) else { continue };
+            let Some(mut claim) = self.claims.remove(&name) else {
+                continue;
+            };
             claim.addresses.retain(|&address| {
                 let entry = &self.entries[place];
                 if entry.has_any(Family::of(address)) {
                     return false;
                 }
-                let asks = if entry.ask.is_specific() { entry.ask.names(address) } else { entry.ask.tolerates(address) };
-                !(asks && self.take_named(place, address, &mut Exchange::default()).is_ok())
+                let asks = if entry.ask.is_specific() {
+                    entry.ask.names(address)
+                } else {
+                    entry.ask.tolerates(address)
+                };
+                !(asks
+                    && self
+                        .take_named(place, address, &mut Exchange::default())
+                        .is_ok())
             });
             if !claim.addresses.is_empty() {
                 self.claims.insert(name, claim);
@@ -89,9 +114,17 @@ impl Planning<'_> {
         if self.leaving.is_empty() {
             return;
         }
-        let has_former = |place: &usize| self.entries[*place].holder.held.iter().any(|held| !held.is_kept());
-        let mut turns: Vec<Turn> =
-            (0..self.entries.len()).filter(has_former).map(|place| self.seniority(place)).collect();
+        let has_former = |place: &usize| {
+            self.entries[*place]
+                .holder
+                .held
+                .iter()
+                .any(|held| !held.is_kept())
+        };
+        let mut turns: Vec<Turn> = (0..self.entries.len())
+            .filter(has_former)
+            .map(|place| self.seniority(place))
+            .collect();
         turns.sort_unstable();
         for (_, place) in turns {
             for index in 0..self.entries[place].holder.held.len() {
@@ -103,7 +136,8 @@ impl Planning<'_> {
                 } else {
                     entry.ask.wants(family) && !entry.has_any(family)
                 };
-                if state != State::Leaving || !asks || !self.is_holder(entry.holder.owner, address) {
+                if state != State::Leaving || !asks || !self.is_holder(entry.holder.owner, address)
+                {
                     continue;
                 }
                 if let Ok(pool) = self.pool_for_named(place, address) {
@@ -160,12 +194,19 @@ impl Planning<'_> {
             }
             self.take_away(place, index);
             exchange.given_up.insert(address);
-            exchange.queue.extend(exchange.waiting.remove(&address).unwrap_or_default());
+            exchange
+                .queue
+                .extend(exchange.waiting.remove(&address).unwrap_or_default());
         }
     }
 
     /// Gives a Service an address it names.
-    fn take_named(&mut self, place: usize, address: IpAddr, exchange: &mut Exchange) -> Result<(), ServiceCondition> {
+    fn take_named(
+        &mut self,
+        place: usize,
+        address: IpAddr,
+        exchange: &mut Exchange,
+    ) -> Result<(), ServiceCondition> {
         let pool = self.pool_for_named(place, address)?;
         let entry = &self.entries[place];
         if !entry.ask.has(Family::of(address)) {
@@ -178,10 +219,18 @@ impl Planning<'_> {
         if exchange.given_up.contains(&address) {
             self.hand_over(address, exchange);
         }
-        let request = Request { owner, wanted: Wanted::Address(address), pools: &[pool], join: &[] };
+        let request = Request {
+            owner,
+            wanted: Wanted::Address(address),
+            pools: &[pool],
+            join: &[],
+        };
         let refusal = match self.allocator.assign(&request) {
             Ok(address) => {
-                self.entries[place].holder.held.push(Held { address, state: State::Kept });
+                self.entries[place].holder.held.push(Held {
+                    address,
+                    state: State::Kept,
+                });
                 return Ok(());
             }
             Err(refusal) => refusal,
@@ -193,7 +242,9 @@ impl Planning<'_> {
         }
         Err(match refusal {
             Refusal::Incompatible(why) => report::incompatible(address, why),
-            Refusal::Reserved(key) => report::reserved(address, self.pools.get(key).map_or("", |view| view.name)),
+            Refusal::Reserved(key) => {
+                report::reserved(address, self.pools.get(key).map_or("", |view| view.name))
+            }
             Refusal::NoPool | Refusal::Exhausted | Refusal::InUse => report::in_use(address),
         })
     }
@@ -223,13 +274,26 @@ impl Planning<'_> {
     }
 
     /// Lets a Service keep after all what was taken away from it and is still in its status.
-    fn take_back(&mut self, place: usize, address: IpAddr, pool: PoolKey) -> Result<(), ServiceCondition> {
+    fn take_back(
+        &mut self,
+        place: usize,
+        address: IpAddr,
+        pool: PoolKey,
+    ) -> Result<(), ServiceCondition> {
         let owner = self.entries[place].holder.owner;
         if let Some(holding) = self.allocator.holding(address) {
-            let others: Vec<Owner> = holding.owners().copied().filter(|other| *other != owner).collect();
+            let others: Vec<Owner> = holding
+                .owners()
+                .copied()
+                .filter(|other| *other != owner)
+                .collect();
             if !others.is_empty() {
                 let by_owner = self.places_by_owner();
-                let stays = |other: &Owner| by_owner.get(other).is_some_and(|&place| self.entries[place].holder.keeps(address));
+                let stays = |other: &Owner| {
+                    by_owner
+                        .get(other)
+                        .is_some_and(|&place| self.entries[place].holder.keeps(address))
+                };
                 for other in others.iter().filter(|other| stays(other)) {
                     if let Err(why) = self.allocator.compatible(owner, *other) {
                         return Err(report::incompatible(address, why));
@@ -240,7 +304,11 @@ impl Planning<'_> {
                 self.allocator.book(address, Some(pool));
             }
         }
-        let held = self.entries[place].holder.held.iter_mut().find(|held| held.address == address);
+        let held = self.entries[place]
+            .holder
+            .held
+            .iter_mut()
+            .find(|held| held.address == address);
         if let Some(held) = held {
             held.state = State::Kept;
         }
@@ -251,12 +319,19 @@ impl Planning<'_> {
     /// Ends what those who gave an address up in this plan still have of it.
     fn hand_over(&mut self, address: IpAddr, exchange: &mut Exchange) {
         self.index_owners(exchange);
-        let holders: Vec<Owner> =
-            self.allocator.holding(address).map_or_else(Vec::new, |holding| holding.owners().copied().collect());
+        let holders: Vec<Owner> = self
+            .allocator
+            .holding(address)
+            .map_or_else(Vec::new, |holding| holding.owners().copied().collect());
         for holder in holders {
-            let Some(&place) = exchange.by_owner.get(&holder) else { continue };
+            let Some(&place) = exchange.by_owner.get(&holder) else {
+                continue;
+            };
             if !self.entries[place].holder.keeps(address) {
-                self.entries[place].holder.held.retain(|held| held.address != address);
+                self.entries[place]
+                    .holder
+                    .held
+                    .retain(|held| held.address != address);
                 self.allocator.release(holder, address);
             }
         }
@@ -282,8 +357,11 @@ impl Planning<'_> {
 
     /// The holders of an address with whom the owner may not share it.
     pub(super) fn in_the_way(&self, owner: Owner, address: IpAddr) -> Vec<Owner> {
-        let Some(holding) = self.allocator.holding(address) else { return Vec::new() };
-        let clashes = |other: &Owner| *other != owner && self.allocator.compatible(owner, *other).is_err();
+        let Some(holding) = self.allocator.holding(address) else {
+            return Vec::new();
+        };
+        let clashes =
+            |other: &Owner| *other != owner && self.allocator.compatible(owner, *other).is_err();
         holding.owners().copied().filter(clashes).collect()
     }
 
@@ -301,9 +379,16 @@ impl Planning<'_> {
         let unsatisfied = |place: usize| self.entries[place].refusal.is_some();
         let holds_unnamed = |place: usize| {
             let entry = &self.entries[place];
-            entry.holder.held.iter().any(|held| held.is_kept() && !entry.ask.names(held.address))
+            entry
+                .holder
+                .held
+                .iter()
+                .any(|held| held.is_kept() && !entry.ask.names(held.address))
         };
-        if !turns.iter().any(|&(_, place)| unsatisfied(place) && holds_unnamed(place)) {
+        if !turns
+            .iter()
+            .any(|&(_, place)| unsatisfied(place) && holds_unnamed(place))
+        {
             return false;
         }
         self.index_owners(exchange);
@@ -323,11 +408,20 @@ impl Planning<'_> {
 
     /// All Services that have to move for this one to be served. Where one of them cannot be served, neither can those
     /// that depend on it; they are noted as hopeless.
-    fn ring_from(&self, first: usize, exchange: &Exchange, hopeless: &mut BTreeSet<usize>) -> Option<Vec<usize>> {
+    fn ring_from(
+        &self,
+        first: usize,
+        exchange: &Exchange,
+        hopeless: &mut BTreeSet<usize>,
+    ) -> Option<Vec<usize>> {
         let mut depends: BTreeMap<usize, Vec<usize>> = BTreeMap::from([(first, vec![])]);
         let mut open = vec![first];
         while let Some(place) = open.pop() {
-            let movers = if hopeless.contains(&place) { None } else { self.must_move_for(place, exchange) };
+            let movers = if hopeless.contains(&place) {
+                None
+            } else {
+                self.must_move_for(place, exchange)
+            };
             let Some(movers) = movers else {
                 let mut lost = vec![place];
                 while let Some(place) = lost.pop() {
@@ -352,7 +446,9 @@ impl Planning<'_> {
         let entry = &self.entries[place];
         let mut movers = BTreeSet::new();
         for item in &entry.ask.items {
-            let Item::Address(address) = *item else { return None };
+            let Item::Address(address) = *item else {
+                return None;
+            };
             if entry.holder.keeps(address) {
                 continue;
             }
@@ -363,7 +459,9 @@ impl Planning<'_> {
             for other in self.in_the_way(entry.holder.owner, address) {
                 let mover = *exchange.by_owner.get(&other)?;
                 let theirs = &self.entries[mover];
-                let gives_up = theirs.ask.is_specific() && !theirs.ask.names(address) && theirs.holder.keeps(address);
+                let gives_up = theirs.ask.is_specific()
+                    && !theirs.ask.names(address)
+                    && theirs.holder.keeps(address);
                 if !gives_up {
                     return None;
                 }
@@ -378,13 +476,22 @@ impl Planning<'_> {
         let mut unnamed: Vec<(usize, IpAddr, Option<PoolKey>)> = Vec::new();
         for &place in ring {
             let entry = &self.entries[place];
-            for held in entry.holder.held.iter().filter(|held| held.is_kept() && !entry.ask.names(held.address)) {
-                let booked = self.allocator.holding(held.address).and_then(ipam::Holding::pool);
+            for held in entry
+                .holder
+                .held
+                .iter()
+                .filter(|held| held.is_kept() && !entry.ask.names(held.address))
+            {
+                let booked = self
+                    .allocator
+                    .holding(held.address)
+                    .and_then(ipam::Holding::pool);
                 unnamed.push((place, held.address, booked));
             }
         }
         for &(place, address, _) in &unnamed {
-            self.allocator.release(self.entries[place].holder.owner, address);
+            self.allocator
+                .release(self.entries[place].holder.owner, address);
         }
         let Some(taken) = self.take_all_named(ring) else {
             for (place, address, booked) in unnamed {
@@ -393,17 +500,28 @@ impl Planning<'_> {
             return false;
         };
         for (place, address, _) in unnamed {
-            self.entries[place].holder.held.retain(|held| held.address != address);
+            self.entries[place]
+                .holder
+                .held
+                .retain(|held| held.address != address);
             if self.allocator.holding(address).is_none() {
                 self.restore(place, address, None);
-                self.entries[place].holder.held.push(Held { address, state: State::Leaving });
+                self.entries[place].holder.held.push(Held {
+                    address,
+                    state: State::Leaving,
+                });
                 self.leaving.insert(address);
                 exchange.given_up.insert(address);
-                exchange.queue.extend(exchange.waiting.remove(&address).unwrap_or_default());
+                exchange
+                    .queue
+                    .extend(exchange.waiting.remove(&address).unwrap_or_default());
             }
         }
         for (place, address) in taken {
-            self.entries[place].holder.held.push(Held { address, state: State::Kept });
+            self.entries[place].holder.held.push(Held {
+                address,
+                state: State::Kept,
+            });
         }
         for &place in ring {
             self.entries[place].refusal = None;
@@ -418,18 +536,26 @@ impl Planning<'_> {
         for &place in ring {
             for index in 0..self.entries[place].ask.items.len() {
                 let entry = &self.entries[place];
-                let Item::Address(address) = entry.ask.items[index] else { continue };
+                let Item::Address(address) = entry.ask.items[index] else {
+                    continue;
+                };
                 if entry.holder.keeps(address) {
                     continue;
                 }
                 let assigned = self.pool_for_named(place, address).is_ok_and(|pool| {
                     let wanted = Wanted::Address(address);
-                    let request = Request { owner: entry.holder.owner, wanted, pools: &[pool], join: &[] };
+                    let request = Request {
+                        owner: entry.holder.owner,
+                        wanted,
+                        pools: &[pool],
+                        join: &[],
+                    };
                     self.allocator.assign(&request).is_ok()
                 });
                 if !assigned {
                     for (place, address) in taken {
-                        self.allocator.release(self.entries[place].holder.owner, address);
+                        self.allocator
+                            .release(self.entries[place].holder.owner, address);
                     }
                     return None;
                 }
@@ -441,7 +567,9 @@ impl Planning<'_> {
 
     /// Books again what was released a moment ago and is free, or held only by those who shared it.
     fn restore(&mut self, place: usize, address: IpAddr, booked: Option<PoolKey>) {
-        let restored = self.allocator.restore(self.entries[place].holder.owner, address, booked);
+        let restored = self
+            .allocator
+            .restore(self.entries[place].holder.owner, address, booked);
         debug_assert_eq!(restored, Ok(()), "nobody took it meanwhile");
     }
 
@@ -457,15 +585,26 @@ impl Planning<'_> {
                 continue;
             }
             let owner = self.entries[place].holder.owner;
-            let request = Request { owner, wanted: Wanted::Any(family), pools: &pools, join: &join };
+            let request = Request {
+                owner,
+                wanted: Wanted::Any(family),
+                pools: &pools,
+                join: &join,
+            };
             let assigned = self.allocator.assign(&request);
-            let leaving_soon = assigned.is_err() && self.leaving.iter().any(|&address| {
-                Family::of(address) == family && self.allocator.holding(address).is_some() && self.pool_for_named(place, address).is_ok()
-            });
+            let leaving_soon = assigned.is_err()
+                && self.leaving.iter().any(|&address| {
+                    Family::of(address) == family
+                        && self.allocator.holding(address).is_some()
+                        && self.pool_for_named(place, address).is_ok()
+                });
             let entry = &mut self.entries[place];
             match assigned {
                 Ok(address) => {
-                    entry.holder.held.push(Held { address, state: State::Kept });
+                    entry.holder.held.push(Held {
+                        address,
+                        state: State::Kept,
+                    });
                     given = true;
                 }
                 Err(Refusal::NoPool) => entry.refusal = Some(report::no_matching_pool()),
@@ -475,5 +614,4 @@ impl Planning<'_> {
         }
         given
     }
-
 }

@@ -15,10 +15,26 @@ use crate::cluster::{ObjectName, Pool, Service};
 
 const NAMES: [&str; 6] = ["t/a", "t/b", "t/c", "u/a", "u/d", "u/e"];
 const BLOCKS: [&str; 8] = [
-    "10.0.0.0/30", "10.0.0.2-10.0.0.5", "10.0.0.4/30", "10.0.0.0/29", "10.0.1.0/31", "10.0.1.0/29", "fd00::/126", "10.0.0.6",
+    "10.0.0.0/30",
+    "10.0.0.2-10.0.0.5",
+    "10.0.0.4/30",
+    "10.0.0.0/29",
+    "10.0.1.0/31",
+    "10.0.1.0/29",
+    "fd00::/126",
+    "10.0.0.6",
 ];
-const ADDRESSES: [&str; 9] =
-    ["10.0.0.0", "10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.5", "10.0.1.0", "10.0.1.1", "fd00::1", "192.0.2.1"];
+const ADDRESSES: [&str; 9] = [
+    "10.0.0.0",
+    "10.0.0.1",
+    "10.0.0.2",
+    "10.0.0.3",
+    "10.0.0.5",
+    "10.0.1.0",
+    "10.0.1.1",
+    "fd00::1",
+    "192.0.2.1",
+];
 
 /// Shown in one line, so that a failing history can be read.
 #[derive(Clone)]
@@ -37,10 +53,21 @@ enum Change {
     Remove(u8),
     /// A Service is deleted and made again before anybody looks.
     Recreate(u8),
-    PutPool { name: u8, blocks: Vec<u8>, selecting: bool, reserving: bool, disabled: bool, broken: u8, age: u8 },
+    PutPool {
+        name: u8,
+        blocks: Vec<u8>,
+        selecting: bool,
+        reserving: bool,
+        disabled: bool,
+        broken: u8,
+        age: u8,
+    },
     RemovePool(u8),
     /// A stranger writes a status.
-    Stranger { name: u8, addresses: Vec<u8> },
+    Stranger {
+        name: u8,
+        addresses: Vec<u8>,
+    },
     StrangerForgets(u8),
     Restart,
     Pass(u16),
@@ -64,13 +91,38 @@ struct Shape {
 fn step(named: bool) -> impl Strategy<Value = Step> {
     let pick = || 0..72u8;
     let naming = prop::collection::vec(pick(), if named { 0..3 } else { 0..1 });
-    let shape = (pick(), any::<bool>(), naming, 0..5u8, 80..83u16, prop::bool::weighted(0.2), prop::bool::weighted(0.05), 0..4u8).prop_map(
-        |(name, blue, naming, key, port, dual, class, age)| Shape { name, blue, naming, key, port, dual, class, age },
-    );
+    let shape = (
+        pick(),
+        any::<bool>(),
+        naming,
+        0..5u8,
+        80..83u16,
+        prop::bool::weighted(0.2),
+        prop::bool::weighted(0.05),
+        0..4u8,
+    )
+        .prop_map(|(name, blue, naming, key, port, dual, class, age)| Shape {
+            name,
+            blue,
+            naming,
+            key,
+            port,
+            dual,
+            class,
+            age,
+        });
     let blocks = prop::collection::vec(pick(), 0..3);
     let rarely = || prop::bool::weighted(0.2);
     let put_pool = (0..3u8, blocks, rarely(), rarely(), rarely(), 0..8u8, 0..3u8).prop_map(
-        |(name, blocks, selecting, reserving, disabled, broken, age)| Change::PutPool { name, blocks, selecting, reserving, disabled, broken, age },
+        |(name, blocks, selecting, reserving, disabled, broken, age)| Change::PutPool {
+            name,
+            blocks,
+            selecting,
+            reserving,
+            disabled,
+            broken,
+            age,
+        },
     );
     prop_oneof![
         8 => shape.prop_map(Change::Put),
@@ -122,14 +174,30 @@ fn apply(world: &mut World, change: &Change, touched: &mut Touched) {
                 world.add(ServiceBuilder(service));
             }
         }
-        Change::PutPool { name, blocks, selecting, reserving, disabled, broken, age } => {
-            let blocks: Vec<&str> = blocks.iter().map(|block| BLOCKS[usize::from(*block) % BLOCKS.len()]).collect();
+        Change::PutPool {
+            name,
+            blocks,
+            selecting,
+            reserving,
+            disabled,
+            broken,
+            age,
+        } => {
+            let blocks: Vec<&str> = blocks
+                .iter()
+                .map(|block| BLOCKS[usize::from(*block) % BLOCKS.len()])
+                .collect();
             let mut built = pool(&format!("pool-{name}"), &blocks).created(i64::from(*age));
             for (wanted, edit) in [
-                (*selecting, PoolBuilder::blue as fn(PoolBuilder) -> PoolBuilder),
+                (
+                    *selecting,
+                    PoolBuilder::blue as fn(PoolBuilder) -> PoolBuilder,
+                ),
                 (*reserving, PoolBuilder::reserving),
                 (*disabled, PoolBuilder::disabled),
-                (*broken == 0, |built: PoolBuilder| built.broken(&["spec.blocks[9]: typo"])),
+                (*broken == 0, |built: PoolBuilder| {
+                    built.broken(&["spec.blocks[9]: typo"])
+                }),
                 (*broken == 1, PoolBuilder::with_broken_selector),
             ] {
                 if wanted {
@@ -141,7 +209,10 @@ fn apply(world: &mut World, change: &Change, touched: &mut Touched) {
         Change::RemovePool(name) => world.remove_pool(&format!("pool-{name}")),
         Change::Stranger { name, addresses } => {
             if let Some(name) = existing(world, name) {
-                let texts: Vec<&str> = addresses.iter().map(|address| ADDRESSES[usize::from(*address) % ADDRESSES.len()]).collect();
+                let texts: Vec<&str> = addresses
+                    .iter()
+                    .map(|address| ADDRESSES[usize::from(*address) % ADDRESSES.len()])
+                    .collect();
                 world.write_ingress(&name.to_string(), &texts);
                 touched.services.push(name);
             }
@@ -161,7 +232,8 @@ fn apply(world: &mut World, change: &Change, touched: &mut Touched) {
 }
 
 fn build(shape: &Shape) -> ServiceBuilder {
-    let mut built = service(NAMES[usize::from(shape.name) % NAMES.len()]).created(i64::from(shape.age));
+    let mut built =
+        service(NAMES[usize::from(shape.name) % NAMES.len()]).created(i64::from(shape.age));
     if shape.blue {
         built = built.label("color", "blue");
     }
@@ -174,14 +246,25 @@ fn build(shape: &Shape) -> ServiceBuilder {
     if shape.class {
         built = built.class("example.com/other");
     }
-    let naming: Vec<&str> = shape.naming.iter().map(|address| ADDRESSES[usize::from(*address) % ADDRESSES.len()]).collect();
-    if naming.is_empty() { built } else { built.naming(&naming.join(",")) }
+    let naming: Vec<&str> = shape
+        .naming
+        .iter()
+        .map(|address| ADDRESSES[usize::from(*address) % ADDRESSES.len()])
+        .collect();
+    if naming.is_empty() {
+        built
+    } else {
+        built.naming(&naming.join(","))
+    }
 }
 
 /// What a Service has once the plan is carried out.
 fn outcome(world: &World, plan: &AddressPlan, name: &ObjectName) -> Vec<IpAddr> {
     let recorded = &world.snapshot.services[name].ingress;
-    let ingress = plan.services.get(name).map_or(recorded, |status| &status.ingress);
+    let ingress = plan
+        .services
+        .get(name)
+        .map_or(recorded, |status| &status.ingress);
     ingress.iter().filter_map(|entry| entry.ip).collect()
 }
 
@@ -192,14 +275,19 @@ fn contains(pool: &Pool, address: IpAddr) -> bool {
         (None, Err(faults)) => &faults.readable,
         (None, Ok(_)) => unreachable!("a valid spec is in force"),
     };
-    blocks.iter().any(|block| block.first <= address && address <= block.last)
+    blocks
+        .iter()
+        .any(|block| block.first <= address && address <= block.last)
 }
 
 fn selects(pool: &Pool, service: &Service) -> bool {
     let in_force = pool.spec.as_ref().ok().or(pool.last_valid.as_ref());
     match (in_force, &pool.spec) {
         (Some(spec), _) => service.is_selected_by(&spec.selector),
-        (None, Err(faults)) => faults.readable_selector.as_ref().is_none_or(|selector| service.is_selected_by(selector)),
+        (None, Err(faults)) => faults
+            .readable_selector
+            .as_ref()
+            .is_none_or(|selector| service.is_selected_by(selector)),
         (None, Ok(_)) => unreachable!("a valid spec is in force"),
     }
 }
@@ -213,10 +301,16 @@ fn check_nothing_moved(world: &World, plan: &AddressPlan, touched: &Touched) {
         let ask = Ask::of(service, &world.settings);
         let after = outcome(world, plan, name);
         let complete = ask.is_specific()
-            && ask.items.iter().all(|item| after.iter().any(|address| *item == super::super::ask::Item::Address(*address)));
+            && ask.items.iter().all(|item| {
+                after
+                    .iter()
+                    .any(|address| *item == super::super::ask::Item::Address(*address))
+            });
         for address in service.ingress.iter().filter_map(|entry| entry.ip) {
             let pools = world.snapshot.pools.values();
-            let at_home = pools.clone().any(|pool| contains(pool, address) && selects(pool, service));
+            let at_home = pools
+                .clone()
+                .any(|pool| contains(pool, address) && selects(pool, service));
             let rival = world.snapshot.services.iter().any(|(other_name, other)| {
                 other_name != name
                     && is_ours(other, &world.settings)
@@ -224,24 +318,39 @@ fn check_nothing_moved(world: &World, plan: &AddressPlan, touched: &Touched) {
                     && !world.may_share(service, other)
             });
             let rightful = touched.before.as_ref().is_none_or(|before| {
-                before.get(name).is_some_and(|addresses| addresses.contains(&address))
+                before
+                    .get(name)
+                    .is_some_and(|addresses| addresses.contains(&address))
             });
             let asked_for = ask.tolerates(address) && (!complete || ask.names(address));
             if rightful && at_home && asked_for && !rival {
-                assert!(after.contains(&address), "{name} lost {address} although nobody asked for that: {after:?}");
+                assert!(
+                    after.contains(&address),
+                    "{name} lost {address} although nobody asked for that: {after:?}"
+                );
             }
         }
     }
 }
 
 fn check_one_holder(world: &World, plan: &AddressPlan) {
-    let ours: Vec<_> = world.snapshot.services.iter().filter(|(_, service)| is_ours(service, &world.settings)).collect();
+    let ours: Vec<_> = world
+        .snapshot
+        .services
+        .iter()
+        .filter(|(_, service)| is_ours(service, &world.settings))
+        .collect();
     for (index, (name, service)) in ours.iter().enumerate() {
         for (other_name, other) in &ours[index + 1..] {
             let theirs = outcome(world, plan, other_name);
-            let common = outcome(world, plan, name).into_iter().find(|address| theirs.contains(address));
+            let common = outcome(world, plan, name)
+                .into_iter()
+                .find(|address| theirs.contains(address));
             if let Some(address) = common {
-                assert!(world.may_share(service, other), "{name} and {other_name} both get {address}");
+                assert!(
+                    world.may_share(service, other),
+                    "{name} and {other_name} both get {address}"
+                );
             }
         }
     }
@@ -260,7 +369,11 @@ fn play(steps: &[Step], strict: bool) {
         }
         assert_eq!(world.plan(), plan, "planned again with nothing new");
         touched.services.clear();
-        let outcomes = world.snapshot.services.keys().map(|name| (name.clone(), outcome(&world, &plan, name)));
+        let outcomes = world
+            .snapshot
+            .services
+            .keys()
+            .map(|name| (name.clone(), outcome(&world, &plan, name)));
         touched.before = Some(outcomes.collect());
         match change {
             Change::Settle => {

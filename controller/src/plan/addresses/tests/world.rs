@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use super::super::ask::Ask;
 use super::super::{AddressBook, AddressPlan, ServiceStatus};
 use crate::cluster::{
-    Block, IngressEntry, IngressIpMode, ObjectName, Pool, PoolFaults, PoolSpec, RecordedCondition, Requirement,
-    Service, ServicePort, Snapshot,
+    Block, IngressEntry, IngressIpMode, ObjectName, Pool, PoolFaults, PoolSpec, RecordedCondition,
+    Requirement, Service, ServicePort, Snapshot,
 };
 use crate::plan::Settings;
 
@@ -25,14 +25,21 @@ pub(super) struct PoolBuilder(pub(super) Pool);
 
 pub(super) fn name(text: &str) -> ObjectName {
     let (namespace, name) = text.split_once('/').unwrap();
-    ObjectName { namespace: namespace.into(), name: name.into() }
+    ObjectName {
+        namespace: namespace.into(),
+        name: name.into(),
+    }
 }
 
 pub(super) fn service(text: &str) -> ServiceBuilder {
     let mut service = Service {
         is_load_balancer: true,
         ip_families: vec!["IPv4".into()],
-        ports: vec![ServicePort { name: String::new(), port: 80, protocol: "TCP".into() }],
+        ports: vec![ServicePort {
+            name: String::new(),
+            port: 80,
+            protocol: "TCP".into(),
+        }],
         ..Service::default()
     };
     service.meta.name = name(text);
@@ -43,10 +50,22 @@ pub(super) fn service(text: &str) -> ServiceBuilder {
 pub(super) fn pool(name: &str, blocks: &[&str]) -> PoolBuilder {
     let block = |text: &&str| {
         let range: ipam::Range = text.parse().unwrap();
-        Block { first: range.first(), last: range.last(), is_cidr: text.contains('/') }
+        Block {
+            first: range.first(),
+            last: range.last(),
+            is_cidr: text.contains('/'),
+        }
     };
-    let spec = PoolSpec { blocks: blocks.iter().map(block).collect(), ..PoolSpec::default() };
-    let mut pool = Pool { meta: Default::default(), spec: Ok(spec), last_valid: None, recorded_conditions: vec![] };
+    let spec = PoolSpec {
+        blocks: blocks.iter().map(block).collect(),
+        ..PoolSpec::default()
+    };
+    let mut pool = Pool {
+        meta: Default::default(),
+        spec: Ok(spec),
+        last_valid: None,
+        recorded_conditions: vec![],
+    };
     pool.meta.name.name = name.into();
     pool.meta.created = Some(1);
     PoolBuilder(pool)
@@ -59,12 +78,18 @@ impl ServiceBuilder {
     }
 
     pub(super) fn naming(mut self, addresses: &str) -> Self {
-        self.0.meta.annotations.insert("lbipam.cilium.io/ips".into(), addresses.into());
+        self.0
+            .meta
+            .annotations
+            .insert("lbipam.cilium.io/ips".into(), addresses.into());
         self
     }
 
     pub(super) fn sharing(mut self, key: &str, port: u16) -> Self {
-        self.0.meta.annotations.insert("lbipam.cilium.io/sharing-key".into(), key.into());
+        self.0
+            .meta
+            .annotations
+            .insert("lbipam.cilium.io/sharing-key".into(), key.into());
         self.0.ports[0].port = port;
         self
     }
@@ -91,7 +116,12 @@ impl ServiceBuilder {
     }
 
     pub(super) fn with_true_condition(mut self) -> Self {
-        self.0.recorded_condition = Some(("True".into(), "satisfied".into(), String::new(), "then".into()));
+        self.0.recorded_condition = Some((
+            "True".into(),
+            "satisfied".into(),
+            String::new(),
+            "then".into(),
+        ));
         self
     }
 }
@@ -155,7 +185,10 @@ impl PoolBuilder {
 
 impl World {
     pub(super) fn new() -> Self {
-        #[expect(clippy::disallowed_methods, reason = "where virtual time begins does not matter")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "where virtual time begins does not matter"
+        )]
         let now = Instant::now();
         let settings = Settings {
             node: "n1".into(),
@@ -166,8 +199,18 @@ impl World {
             bgp_enabled: true,
             l2_enabled: true,
         };
-        let snapshot = Snapshot { complete: true, ..Snapshot::default() };
-        Self { snapshot, book: AddressBook::default(), now, settings, strict: false, uids: 0 }
+        let snapshot = Snapshot {
+            complete: true,
+            ..Snapshot::default()
+        };
+        Self {
+            snapshot,
+            book: AddressBook::default(),
+            now,
+            settings,
+            strict: false,
+            uids: 0,
+        }
     }
 
     /// Adds a Service, or edits the one of that name: its status and identity stay.
@@ -177,7 +220,9 @@ impl World {
             service.meta.uid.clone_from(&before.meta.uid);
             service.meta.created = before.meta.created;
             service.ingress.clone_from(&before.ingress);
-            service.recorded_condition.clone_from(&before.recorded_condition);
+            service
+                .recorded_condition
+                .clone_from(&before.recorded_condition);
         } else {
             self.uids += 1;
             service.meta.uid = self.uids.to_string();
@@ -195,7 +240,11 @@ impl World {
         if let Some(before) = self.snapshot.pools.remove(&name) {
             pool.meta = before.meta;
             pool.recorded_conditions = before.recorded_conditions;
-            pool.last_valid = pool.spec.is_err().then(|| before.spec.ok().or(before.last_valid)).flatten();
+            pool.last_valid = pool
+                .spec
+                .is_err()
+                .then(|| before.spec.ok().or(before.last_valid))
+                .flatten();
         } else {
             self.uids += 1;
             pool.meta.uid = self.uids.to_string();
@@ -243,7 +292,11 @@ impl World {
     pub(super) fn pass(&mut self, time: Duration) {
         let end = self.now + time;
         self.settle();
-        while let Some(at) = self.plan().again_at.filter(|&at| at > self.now && at <= end) {
+        while let Some(at) = self
+            .plan()
+            .again_at
+            .filter(|&at| at > self.now && at <= end)
+        {
             self.now = at;
             self.settle();
         }
@@ -256,15 +309,25 @@ impl World {
         if self.strict {
             self.check_write(name, status);
         }
-        let Some(service) = self.snapshot.services.get_mut(name) else { return false };
+        let Some(service) = self.snapshot.services.get_mut(name) else {
+            return false;
+        };
         let condition = status.condition.as_ref().map(|condition| {
             let status = if condition.satisfied { "True" } else { "False" };
-            (status.to_owned(), condition.reason.to_owned(), condition.message.clone(), "now".to_owned())
+            (
+                status.to_owned(),
+                condition.reason.to_owned(),
+                condition.message.clone(),
+                "now".to_owned(),
+            )
         });
         let three = |condition: &Option<(String, String, String, String)>| {
-            condition.as_ref().map(|(status, reason, message, _)| (status.clone(), reason.clone(), message.clone()))
+            condition.as_ref().map(|(status, reason, message, _)| {
+                (status.clone(), reason.clone(), message.clone())
+            })
         };
-        let same = service.ingress == status.ingress && three(&service.recorded_condition) == three(&condition);
+        let same = service.ingress == status.ingress
+            && three(&service.recorded_condition) == three(&condition);
         if !same {
             service.ingress.clone_from(&status.ingress);
             service.recorded_condition = condition;
@@ -274,10 +337,22 @@ impl World {
 
     fn check_write(&self, name: &ObjectName, status: &ServiceStatus) {
         let service = &self.snapshot.services[name];
-        for entry in status.ingress.iter().filter(|entry| !service.ingress.contains(entry)) {
-            for (other_name, other) in self.snapshot.services.iter().filter(|(other, _)| *other != name) {
+        for entry in status
+            .ingress
+            .iter()
+            .filter(|entry| !service.ingress.contains(entry))
+        {
+            for (other_name, other) in self
+                .snapshot
+                .services
+                .iter()
+                .filter(|(other, _)| *other != name)
+            {
                 let shown = other.ingress.iter().any(|theirs| theirs.ip == entry.ip);
-                assert!(!shown || self.may_share(service, other), "{name} is given {entry:?}, which {other_name} shows");
+                assert!(
+                    !shown || self.may_share(service, other),
+                    "{name} is given {entry:?}, which {other_name} shows"
+                );
             }
         }
     }
@@ -308,8 +383,16 @@ impl World {
         self.snapshot.services.get_mut(&name(text)).unwrap().ingress = entries(addresses);
     }
 
-    pub(super) fn forge_condition(&mut self, text: &str, condition: Option<(String, String, String, String)>) {
-        self.snapshot.services.get_mut(&name(text)).unwrap().recorded_condition = condition;
+    pub(super) fn forge_condition(
+        &mut self,
+        text: &str,
+        condition: Option<(String, String, String, String)>,
+    ) {
+        self.snapshot
+            .services
+            .get_mut(&name(text))
+            .unwrap()
+            .recorded_condition = condition;
     }
 
     pub(super) fn service(&self, text: &str) -> &Service {
@@ -317,30 +400,51 @@ impl World {
     }
 
     pub(super) fn ingress(&self, text: &str) -> Vec<String> {
-        self.service(text).ingress.iter().map(|entry| entry.ip.unwrap().to_string()).collect()
+        self.service(text)
+            .ingress
+            .iter()
+            .map(|entry| entry.ip.unwrap().to_string())
+            .collect()
     }
 
     pub(super) fn reason(&self, text: &str) -> String {
-        self.service(text).recorded_condition.as_ref().map_or(String::new(), |condition| condition.1.clone())
+        self.service(text)
+            .recorded_condition
+            .as_ref()
+            .map_or(String::new(), |condition| condition.1.clone())
     }
 
     pub(super) fn message(&self, text: &str) -> String {
-        self.service(text).recorded_condition.as_ref().map_or(String::new(), |condition| condition.2.clone())
+        self.service(text)
+            .recorded_condition
+            .as_ref()
+            .map_or(String::new(), |condition| condition.2.clone())
     }
 
     pub(super) fn counter(&self, pool: &str, kind: &str) -> String {
         let conditions = &self.snapshot.pools[pool].recorded_conditions;
-        conditions.iter().find(|condition| condition.kind == kind).unwrap().message.clone()
+        conditions
+            .iter()
+            .find(|condition| condition.kind == kind)
+            .unwrap()
+            .message
+            .clone()
     }
 
     pub(super) fn conflict(&self, pool: &str) -> Option<String> {
         let mut conditions = self.snapshot.pools[pool].recorded_conditions.iter();
-        let conflict = conditions.find(|condition| condition.kind == "cilium.io/PoolConflict").unwrap();
+        let conflict = conditions
+            .find(|condition| condition.kind == "cilium.io/PoolConflict")
+            .unwrap();
         (conflict.status == "True").then(|| conflict.message.clone())
     }
 }
 
 pub(super) fn entries(addresses: &[&str]) -> Vec<IngressEntry> {
-    let entry = |text: &&str| IngressEntry { ip: Some(text.parse().unwrap()), hostname: None, ip_mode: IngressIpMode::Vip };
+    let entry = |text: &&str| IngressEntry {
+        ip: Some(text.parse().unwrap()),
+        hostname: None,
+        ip_mode: IngressIpMode::Vip,
+    };
     addresses.iter().map(entry).collect()
 }
