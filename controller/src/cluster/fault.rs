@@ -58,19 +58,23 @@ pub(super) fn typed<T: DeserializeOwned + Serialize>(value: &Value) -> Conversio
 /// The first field that is missing or of the wrong type.
 pub(super) fn partly_typed<T: DeserializeOwned>(value: &Value) -> Result<T, Fault> {
     let mut corrected: Option<Value> = None;
+    let mut corrections = 0;
     loop {
         let value = corrected.as_ref().unwrap_or(value);
         let error = match serde_path_to_error::deserialize(value) {
             Ok(object) => return Ok(object),
             Err(error) => error,
         };
-        // Each round turns one text into a boolean, so there is an end to them.
         match with_boolean(value, &error) {
-            Some(better) => corrected = Some(better),
-            None => return Err(fault(error)),
+            Some(better) if corrections < MAX_CORRECTIONS => corrected = Some(better),
+            _ => return Err(fault(error)),
         }
+        corrections += 1;
     }
 }
+
+/// Each correction reads the object from its beginning, so there must not be as many as a large file may ask for.
+const MAX_CORRECTIONS: usize = 100;
 
 /// The value with a boolean where one is wanted and a word of YAML 1.1 stands for it, as `kubectl` reads `yes`.
 fn with_boolean(
