@@ -60,6 +60,12 @@ pub fn plan(snapshot: &Snapshot, addresses: &AddressPlan, settings: &Settings) -
                 "node {name}: {reason}; everything stays as it is until that is corrected"
             ));
             plan.hold_all = Some(reason);
+            for router in &policy.virtual_routers {
+                let routes =
+                    routes::plan(snapshot, addresses, settings, node, router, &mut plan.notes);
+                let may = routes.into_keys().collect();
+                plan.held_routes.insert(router.local_asn.to_string(), may);
+            }
             return plan;
         }
     };
@@ -67,10 +73,9 @@ pub fn plan(snapshot: &Snapshot, addresses: &AddressPlan, settings: &Settings) -
     for router in &policy.virtual_routers {
         let overrides = overrides.remove(&router.local_asn).unwrap_or_default();
         let instance = router.local_asn.to_string();
+        let routes = routes::plan(snapshot, addresses, settings, node, router, &mut plan.notes);
         match router_identity(node, router.local_asn, &overrides) {
             Ok(router_id) => {
-                let routes =
-                    routes::plan(snapshot, addresses, settings, node, router, &mut plan.notes);
                 let planned = InstancePlan {
                     local_asn: router.local_asn,
                     router_id,
@@ -84,6 +89,8 @@ pub fn plan(snapshot: &Snapshot, addresses: &AddressPlan, settings: &Settings) -
             Err(reason) => {
                 plan.notes
                     .push(format!("node {name}, AS {}: {reason}", router.local_asn));
+                plan.held_routes
+                    .insert(instance.clone(), routes.into_keys().collect());
                 plan.held.insert(instance, reason);
             }
         }
