@@ -1,7 +1,9 @@
 //! `fairway run --manifests`: edits, mistakes, the state folder over crashes, what Services are told, exit codes.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::net::Ipv4Addr;
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -9,7 +11,7 @@ use support::clock::{eventually, holds, now, throughout};
 use support::fairway::{Fairway, FairwaySetup, addresses_of, command};
 use support::lab::{Host, Lab};
 use support::manifests::{Manifests, Neighbor, Service, node, peering_policy, pool};
-use support::process::text;
+use support::process::{output_of, text};
 use support::scripted::{Connection, ScriptedPeer, ipv4_routes, kind, open};
 
 const SOON: Duration = Duration::from_secs(5);
@@ -154,6 +156,42 @@ fn a_file_that_was_never_right_hinders_no_other() {
 }
 
 #[test]
+fn odd_files_hinder_no_other() {
+    let stage = Stage::new(Lab::new());
+    let folder = stage.manifests.folder();
+    fs::write(folder.join("binary.yaml"), [0xff; 4096]).expect("written");
+    fs::write(folder.join("notes.txt"), "kind: [").expect("written");
+    fs::create_dir(folder.join("folder.yaml")).expect("made");
+    std::os::unix::fs::symlink(folder, folder.join("loop")).expect("linked");
+    std::os::unix::fs::symlink("/nowhere/at/all", folder.join("dangling.yaml")).expect("linked");
+    output_of("mkfifo", &[&folder.join("pipe.yaml").display().to_string()]);
+    stage.manifests.write("bomb.yaml", &alias_bomb());
+    stage
+        .manifests
+        .write("web.yaml", &Service::new("default", "web").yaml());
+    let mut fairway = stage.start();
+    stage.until_served(&fairway, &["default/web"]);
+    stage.manifests.write(
+        "folder.yaml/inner.yaml",
+        &Service::new("default", "inner").yaml(),
+    );
+    stage.until_served(&fairway, &["default/inner", "default/web"]);
+    assert!(fairway.process.is_running());
+    let memory = fairway.process.resident_kib().expect("it runs");
+    assert!(memory < 128 * 1024, "{memory} KiB");
+}
+
+/// Nine levels of nine references each: some hundred octets that unfold to hundreds of millions of items.
+fn alias_bomb() -> String {
+    let mut yaml = "apiVersion: v1\nkind: Service\nmetadata:\n  name: bomb\nl0: &l0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for level in 1..9 {
+        let below = vec![format!("*l{}", level - 1); 9].join(", ");
+        yaml.push_str(&format!("l{level}: &l{level} [{below}]\n"));
+    }
+    yaml
+}
+
+#[test]
 fn addresses_are_the_same_after_twenty_crashes_at_any_moment() {
     const SEED: u64 = 0x5eed_0003;
     println!("seed {SEED:#x}");
@@ -201,7 +239,18 @@ fn addresses_are_the_same_after_twenty_crashes_at_any_moment() {
                 );
             }
         }
+        // Each look takes some milliseconds: the crash falls anywhere into reading, planning and writing.
+        for _ in 0..next(&mut random) % 5 {
+            fairway.addresses();
+        }
         fairway.kill();
+        for (file, content) in files_below(&stage.setup().state) {
+            let whole: Result<Value, _> = serde_json::from_str(&content);
+            assert!(
+                whole.is_ok() || !file.ends_with(".json"),
+                "torn after crash {crash}: {file}: {content}"
+            );
+        }
         fairway = stage.start();
         let after: BTreeMap<String, Vec<String>> =
             eventually("all kept Services have an address", SOON, || {
@@ -254,9 +303,9 @@ fn addresses_survive_an_orderly_restart_and_a_lost_state_folder_still_starts() {
     assert!(fairway.stop().success());
     let state = stage.setup().state;
     if state.is_dir() {
-        std::fs::remove_dir_all(&state)
+        fs::remove_dir_all(&state)
     } else {
-        std::fs::remove_file(&state)
+        fs::remove_file(&state)
     }
     .expect("the state can be lost");
     let fairway = stage.start();
@@ -511,6 +560,21 @@ impl Stage {
             }
         })
     }
+}
+
+/// Names and contents of the files below a folder.
+fn files_below(folder: &Path) -> Vec<(String, String)> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).expect("a readable folder") {
+        let path = entry.expect("a readable folder").path();
+        if path.is_dir() {
+            files.extend(files_below(&path));
+        } else {
+            let content = fs::read(&path).expect("a readable file");
+            files.push((path.display().to_string(), text(&content)));
+        }
+    }
+    files
 }
 
 /// When an UPDATE completed what is wanted.

@@ -1,7 +1,6 @@
 //! Who may import whom in the controller, and that no core knows its user: the table of docs/architecture.md, checked against the
 //! `use` lines and paths in the sources. bgp-core checks its own rooms.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -155,6 +155,7 @@ impl Agent {
     /// Plans everything from what was observed last and applies what differs.
     async fn step(&mut self, observed: &Observed) {
         let snapshot = &observed.snapshot;
+        self.telling.problems(&snapshot.problems);
         let addresses = self.addresses(observed);
         let plan = peers::plan(snapshot, &addresses, &self.settings);
         let notes = telling::notes(&plan);

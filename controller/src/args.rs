@@ -51,8 +51,8 @@ pub struct RunArgs {
     /// Allow --api on an address that other machines reach; the API then has no access control at all.
     #[arg(long)]
     pub api_allow_remote: bool,
-    /// Health and metrics: address and port, or `off` [default: [::]:9633, or the node's own address where that is a
-    /// loopback address].
+    /// Health and metrics: address and port, or `off` (default: `[::]:9633`, or the node's own address where that is a
+    /// loopback address).
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<String>,
     /// How log lines look.
@@ -98,7 +98,7 @@ pub struct PeersArgs {
 /// `fairway routes`
 #[derive(Clone, Debug, Default, Args)]
 pub struct RoutesArgs {
-    /// [available|advertised] [ipv4|ipv6] [unicast] [vrouter ASN] [peer|neighbor ADDRESS]
+    /// `[available|advertised] [ipv4|ipv6] [unicast] [vrouter ASN] [peer|neighbor ADDRESS]`
     #[arg(value_name = "WORD")]
     pub words: Vec<String>,
     /// How to show it.

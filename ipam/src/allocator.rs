@@ -54,7 +54,8 @@ struct Full {
 
 #[derive(Clone, Debug, Default)]
 struct Owner {
-    sharing: Option<Sharing>,
+    /// Few share, so that it takes little room where it is missing.
+    sharing: Option<Box<Sharing>>,
     holds: Vec<IpAddr>,
 }
 
@@ -204,7 +205,7 @@ impl<O: Copy + Eq + Hash> Allocator<O> {
     pub fn set_sharing(&mut self, owner: O, sharing: Option<Sharing>) {
         let state = self.owners.entry(owner).or_default();
         let key = sharing.as_ref().map(|sharing| sharing.key.clone());
-        let before = std::mem::replace(&mut state.sharing, sharing).map(|sharing| sharing.key);
+        let before = std::mem::replace(&mut state.sharing, sharing.map(Box::new)).map(|sharing| sharing.key);
         if before == key {
             return;
         }
@@ -218,7 +219,7 @@ impl<O: Copy + Eq + Hash> Allocator<O> {
 
     /// The terms of an owner.
     pub fn sharing(&self, owner: O) -> Option<&Sharing> {
-        self.owners.get(&owner)?.sharing.as_ref()
+        self.owners.get(&owner)?.sharing.as_deref()
     }
 
     /// Whether the terms of two owners let them hold one address.
@@ -323,11 +324,13 @@ impl<O: Copy + Eq + Hash> Allocator<O> {
             Family::V4 => addresses.range(..v6),
             Family::V6 => addresses.range(v6..),
         };
-        let contains =
-            |address| move |key: &PoolKey| self.pool(*key).is_some_and(|pool| pool.contains(address));
+        let contains = |address| {
+            move |key: &PoolKey| self.pool(*key).is_some_and(|pool| pool.contains(address))
+        };
         of_family.copied().find(|&address| {
             self.holdings.get(&address).is_some_and(|holding| {
-                holding.pool.is_some() && request.join.iter().any(contains(address))
+                holding.pool.is_some()
+                    && request.join.iter().any(contains(address))
                     && !holding.owners().any(|holder| *holder == request.owner)
                     && self.may_join(request.owner, address).is_ok()
             })

@@ -157,6 +157,11 @@ impl Fairway {
         })
     }
 
+    /// Its API socket.
+    pub fn api(&self) -> &Path {
+        &self.api
+    }
+
     /// One peer as `fairway peers` shows it; null where there is none.
     #[track_caller]
     pub fn peer(&self, address: &str) -> Value {

@@ -61,9 +61,10 @@ impl Manifests {
     /// When it cannot be written.
     #[track_caller]
     pub fn write(&self, name: &str, content: &str) {
-        let beside = self.folder.join(format!(".{name}.new"));
+        let file = self.folder.join(name);
+        let beside = file.with_extension("new");
         fs::write(&beside, content).expect("a manifest can be written");
-        fs::rename(&beside, self.folder.join(name)).expect("a manifest can be renamed");
+        fs::rename(&beside, file).expect("a manifest can be renamed");
     }
 
     /// Overwrites a file in place, as a shell's `>` does: it is empty for a moment.

@@ -153,10 +153,11 @@ impl HttpServer {
     pub fn start(node: &Host, address: IpAddr) -> Self {
         node.set_sysctl("net/ipv4/conf/all/arp_ignore", "1");
         node.set_sysctl("net/ipv4/conf/all/arp_announce", "2");
-        node.ip(&format!(
-            "addr add {address}/{} dev lo",
-            if address.is_ipv4() { 32 } else { 128 }
-        ));
+        // Without `nodad` an IPv6 address is tentative for a moment, even on the loopback, and cannot be bound.
+        node.ip(&match address {
+            IpAddr::V4(_) => format!("addr add {address}/32 dev lo"),
+            IpAddr::V6(_) => format!("addr add {address}/128 dev lo nodad"),
+        });
         let listener = node
             .inside(|| TcpListener::bind((address, 80)))
             .expect("port 80 is free in a fresh namespace");

@@ -4,7 +4,8 @@
 //! |---|---|---|
 //! | nothing: the peer was started | none | |
 //! | a session that had stood, our configuration change | a quarter of a second | as below |
-//! | an attempt: refused, timed out, closed on us | 1 s | 2 s, 4 s, .. |
+//! | an attempt: no connection came about | 1 s | 2 s, 4 s, .. at most 15 s |
+//! | an attempt: the connection was closed on us | 1 s | 2 s, 4 s, .. |
 //! | an attempt that an OPEN or a NOTIFICATION ended | 5 s | 5 s, 5 s, 8 s, .. |
 //! | the peer was shut down or does not know us (Cease 2, 3, 5) | 10 s | 10 s, .. 16 s, .. |
 //! | one side sent too many routes | connect retry | connect retry |
@@ -24,6 +25,8 @@ const AT_ONCE: Duration = Duration::from_millis(250);
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const AFTER_REFUSAL: Duration = Duration::from_secs(5);
 const AFTER_SHUTDOWN: Duration = Duration::from_secs(10);
+/// A router that reboots is to be found soon after it is back, and an unanswered SYN costs it nothing.
+const MOST_UNREACHABLE: Duration = Duration::from_secs(15);
 /// Shifting further would exceed every connect retry interval (65,535 s) anyway.
 const MOST_DOUBLINGS: u32 = 17;
 
@@ -55,7 +58,7 @@ impl Backoff {
         };
         self.failures = self.failures.saturating_add(1);
         let wait = wait.max(least_wait(ending, stood.is_some(), connect_retry));
-        jitter.shorten(wait.min(connect_retry.max(FIRST_RETRY)))
+        jitter.shorten(wait.min(most_wait(ending, connect_retry)))
     }
 
     /// Forgets the failures.
@@ -85,6 +88,14 @@ fn least_wait(ending: &Ending, was_established: bool, connect_retry: Duration) -
         Ending::Lost(_) | Ending::NotConnected(_) | Ending::Collision | Ending::Silent => {
             Duration::ZERO
         }
+    }
+}
+
+fn most_wait(ending: &Ending, connect_retry: Duration) -> Duration {
+    let most = connect_retry.max(FIRST_RETRY);
+    match ending {
+        Ending::NotConnected(_) => most.min(MOST_UNREACHABLE),
+        _ => most,
     }
 }
 
@@ -132,11 +143,20 @@ mod tests {
     }
 
     #[test]
-    fn refused_attempts_double_up_to_the_connect_retry_interval() {
+    fn closed_attempts_double_up_to_the_connect_retry_interval() {
+        let closed = Ending::Lost("closed by peer".into());
+        assert_near(
+            &waits(&closed, None, 9),
+            &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 120.0, 120.0],
+        );
+    }
+
+    #[test]
+    fn a_router_that_was_away_for_long_is_found_soon_after_it_is_back() {
         let refused = Ending::NotConnected("refused".into());
         assert_near(
-            &waits(&refused, None, 9),
-            &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 120.0, 120.0],
+            &waits(&refused, None, 7),
+            &[1.0, 2.0, 4.0, 8.0, 15.0, 15.0, 15.0],
         );
     }
 

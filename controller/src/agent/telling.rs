@@ -1,23 +1,35 @@
-//! What goes to the log, each thing once: for as long as it stays as it is, and again when it comes back. What is wrong
-//! with objects is told by the source that reads them.
+//! What goes to the log, each thing once: for as long as it stays as it is, and again when it comes back.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use tracing::{info, warn};
 
-use crate::cluster::ObjectName;
+use crate::cluster::{ObjectName, Problem};
 use crate::plan::BgpPlan;
 use crate::plan::addresses::{AddressPlan, ServiceStatus};
 
 /// What was said.
 #[derive(Debug, Default)]
 pub(super) struct Telling {
+    problems: BTreeSet<String>,
     notes: BTreeSet<String>,
     services: BTreeMap<ObjectName, ServiceStatus>,
     writing: Option<String>,
 }
 
 impl Telling {
+    /// What is wrong with objects and files, named with their place, and when it is right again.
+    pub(super) fn problems(&mut self, problems: &[Problem]) {
+        let now: BTreeSet<String> = problems.iter().map(ToString::to_string).collect();
+        for text in now.difference(&self.problems) {
+            warn!("{text}");
+        }
+        for text in self.problems.difference(&now) {
+            info!("no longer a problem: {text}");
+        }
+        self.problems = now;
+    }
+
     pub(super) fn notes(&mut self, notes: &[String]) {
         let now: BTreeSet<String> = notes.iter().cloned().collect();
         for text in now.difference(&self.notes) {

@@ -1,7 +1,7 @@
 //! The commands for people: one file per command, each a `run` that ends in an [`Outcome`].
 //!
-//! The commands that show something ask a running Fairway through its local API ([`client`]) and print what it says
-//! ([`output`]); they hold no knowledge of their own.
+//! The commands that show something ask a running Fairway through its local API (`client`) and print what it says
+//! (`output`); they hold no knowledge of their own.
 
 mod attributes;
 mod client;

@@ -162,3 +162,84 @@ fn octets(octets: &[u8]) -> shapes::Base64 {
         base64: STANDARD.encode(octets),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use bgp_core::attribute::{AsPath, Attributes};
+    use bgp_core::rib::Source;
+    use bgp_core::{Asn, Prefix};
+
+    use super::*;
+
+    fn local(address: &str) -> Route {
+        Route {
+            prefix: Prefix::host(address.parse().unwrap()),
+            attributes: Arc::new(Attributes::default()),
+            next_hop: None,
+            source: Source::Local,
+        }
+    }
+
+    fn hex(attributes: &[Bytes]) -> Vec<String> {
+        let hex = |octets: &Bytes| octets.iter().map(|octet| format!("{octet:02x}")).collect();
+        attributes.iter().map(hex).collect()
+    }
+
+    #[test]
+    fn an_available_route_has_an_origin_and_no_next_hop_yet() {
+        let route = local("192.168.10.224");
+        assert_eq!(
+            hex(&local_attributes(&route)),
+            ["40010100", "40030400000000"]
+        );
+        let path = path(&route, Duration::from_secs(1), vec![]);
+        assert_eq!(
+            (path.nlri.base64.as_str(), path.age_nanoseconds),
+            ("IMCoCuA=", 1_000_000_000)
+        );
+        assert_eq!(
+            (path.family.afi.as_str(), path.family.safi.as_str()),
+            ("ipv4", "unicast")
+        );
+    }
+
+    #[test]
+    fn an_available_ipv6_route_has_its_next_hop_in_mp_reach() {
+        let expected = format!(
+            "800e26{}{}{}",
+            "000201", /* family */
+            "10",
+            "00".repeat(16 + 1)
+        );
+        let attributes = hex(&local_attributes(&local("fd00::1")));
+        assert_eq!(attributes[0], "40010100");
+        assert!(attributes[1].starts_with(&expected), "{attributes:?}");
+        assert!(
+            attributes[1].ends_with(&format!("80fd{}01", "00".repeat(14))),
+            "{attributes:?}"
+        );
+        assert_eq!(attributes.len(), 2);
+    }
+
+    #[test]
+    fn an_advertised_route_is_shown_as_it_was_sent() {
+        let context = WireContext {
+            four_octet_as: true,
+            ..WireContext::initial()
+        };
+        let attributes = Attributes {
+            as_path: AsPath::sequence([Asn(64512)]),
+            ..Attributes::default()
+        };
+        let route = Route {
+            attributes: Arc::new(attributes),
+            next_hop: Some(NextHop::V4([192, 168, 10, 21].into())),
+            ..local("192.168.10.224")
+        };
+        let sent = hex(&sent_attributes(&route, &context));
+        assert_eq!(sent, ["40010100", "40020602010000fc00", "400304c0a80a15"]);
+    }
+}

@@ -16,7 +16,7 @@ const KEYS: [&str; 2] = [
 ];
 
 /// The differences that the scenario allows, or, as an error, those that it does not.
-pub fn judge(
+pub(crate) fn judge(
     scenario: &Value,
     golden: &Value,
     snapshots: &[Snapshot],
@@ -145,7 +145,7 @@ fn differences(want: &Value, got: &Value) -> Vec<String> {
         );
         let label = want
             .get("label")
-            .or(got.get("label"))
+            .or_else(|| got.get("label"))
             .and_then(Value::as_str)
             .unwrap_or("?");
         compare(want, got, label, &mut found);

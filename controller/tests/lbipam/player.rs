@@ -15,7 +15,7 @@ const MOST_ROUNDS: usize = 20;
 
 /// How often the planner looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Arrival {
+pub(crate) enum Arrival {
     /// After every object.
     OneByOne,
     /// Only when the scenario looks, or waits.
@@ -23,17 +23,17 @@ pub enum Arrival {
 }
 
 /// All objects when the scenario looked, and what was written meanwhile.
-pub struct Snapshot {
-    pub label: String,
-    pub objects: BTreeMap<Key, Value>,
-    pub no_writes: Value,
-    pub written: BTreeSet<Key>,
+pub(crate) struct Snapshot {
+    pub(crate) label: String,
+    pub(crate) objects: BTreeMap<Key, Value>,
+    pub(crate) no_writes: Value,
+    pub(crate) written: BTreeSet<Key>,
 }
 
 /// Kind, namespace (empty where there is none), name.
-pub type Key = (String, String, String);
+pub(crate) type Key = (String, String, String);
 
-pub fn play(scenario: &Value, arrival: Arrival) -> Vec<Snapshot> {
+pub(crate) fn play(scenario: &Value, arrival: Arrival) -> Vec<Snapshot> {
     let mut cluster = Cluster::new();
     let mut snapshots = Vec::new();
     for step in scenario["steps"].as_array().unwrap() {
@@ -181,7 +181,11 @@ impl Cluster {
         self.settle();
         self.pass(Duration::from_secs(1));
         Snapshot {
-            label: step.as_str().or(step["label"].as_str()).unwrap().to_owned(),
+            label: step
+                .as_str()
+                .or_else(|| step["label"].as_str())
+                .unwrap()
+                .to_owned(),
             objects: self.objects.clone(),
             no_writes: step.get("no_writes").cloned().unwrap_or_default(),
             written: std::mem::take(&mut self.written),

@@ -84,7 +84,7 @@ fn interruption() -> Result<impl Future<Output = &'static str>, Failure> {
 }
 
 /// Between two looks at something that is waited for.
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
 /// Looks until there is something to see, at most for `limit`.
 ///

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use futures_util::future::try_join_all;
 use ipnet::IpNet;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -118,14 +119,17 @@ pub(super) fn lowest_of_pool(pools: &Value, address: IpAddr) -> Result<Assigned,
 
 /// The peers of all nodes that answer.
 pub(super) async fn peers(network: &Network) -> Result<PeersByNode, String> {
-    let mut all = PeersByNode::new();
-    for node in network.nodes.iter().filter(|node| node.id().is_some()) {
-        let answer = node.ask("/v1/peers").await?;
-        let peers: PeersByNode =
-            serde_json::from_value(answer).map_err(|error| error.to_string())?;
-        all.extend(peers);
-    }
-    Ok(all)
+    let running = network.nodes.iter().filter(|node| node.id().is_some());
+    let answers = try_join_all(running.map(|node| node.ask("/v1/peers"))).await?;
+    let parsed = answers
+        .into_iter()
+        .map(serde_json::from_value::<PeersByNode>);
+    let parsed: Result<Vec<_>, _> = parsed.collect();
+    Ok(parsed
+        .map_err(|error| error.to_string())?
+        .into_iter()
+        .flatten()
+        .collect())
 }
 
 /// The peers, if each of so many nodes has exactly one and it is established.

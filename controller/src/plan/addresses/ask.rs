@@ -25,7 +25,7 @@ pub(super) struct Ask {
     wants: Families,
     has: Families,
     /// The terms on which it shares; `None` where it has no key.
-    pub(super) sharing: Option<Sharing>,
+    pub(super) sharing: Option<Box<Sharing>>,
 }
 
 /// One thing a Service names.
@@ -52,11 +52,20 @@ impl Ask {
                 v6: listed.iter().any(|family| family == "IPv6"),
             },
         };
+        if !has_annotations(service) {
+            return Self {
+                items: items(service, ""),
+                wants,
+                has,
+                sharing: None,
+            };
+        }
+        let named = annotation(service, ADDRESSES).unwrap_or_default();
         Self {
-            items: items(service),
+            items: items(service, named),
             wants,
             has,
-            sharing: sharing(service),
+            sharing: sharing(service).map(Box::new),
         }
     }
 
@@ -65,9 +74,7 @@ impl Ask {
     }
 
     pub(super) fn names(&self, address: IpAddr) -> bool {
-        self.items
-            .iter()
-            .any(|item| *item == Item::Address(address))
+        self.items.contains(&Item::Address(address))
     }
 
     /// Whether the families it asks for include this one, were the request generic.
@@ -122,10 +129,12 @@ fn wanted_families(service: &Service, settings: &Settings) -> Families {
     }
 }
 
-fn items(service: &Service) -> Vec<Item> {
+fn items(service: &Service, annotation: &str) -> Vec<Item> {
     let field = service.load_balancer_ip.as_deref().unwrap_or_default();
-    let annotation = annotation(service, ADDRESSES).unwrap_or_default();
     let mut items = Vec::new();
+    if field.is_empty() && annotation.is_empty() {
+        return items;
+    }
     for text in std::iter::once(field)
         .chain(annotation.split(','))
         .map(str::trim)
@@ -175,16 +184,20 @@ fn sharing(service: &Service) -> Option<Sharing> {
     Some(sharing)
 }
 
+/// Whether any annotation of ours is there. Most Services have none, and looking at each once is cheaper than looking for
+/// each of ours.
+fn has_annotations(service: &Service) -> bool {
+    let ours = |key: &String| key.starts_with("lbipam.cilium.io/") || key.starts_with("io.cilium/");
+    service.meta.annotations.keys().any(ours)
+}
+
 /// The value under the new key, or, only where that key is absent, under the old one.
 fn annotation<'a>(service: &'a Service, keys: [&str; 2]) -> Option<&'a str> {
     let annotations = &service.meta.annotations;
-    if annotations.is_empty() {
-        return None;
-    }
-    annotations
+    let value = annotations
         .get(keys[0])
-        .or_else(|| annotations.get(keys[1]))
-        .map(String::as_str)
+        .or_else(|| annotations.get(keys[1]));
+    value.map(String::as_str)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What each Service holds: what it keeps, what is adopted from its status, and what is on its way out.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::time::Instant;
@@ -26,6 +27,10 @@ pub(super) struct Holder {
     uid: String,
     pub(super) owner: Owner,
     pub(super) held: Vec<Held>,
+    /// An address of its own that was booked in a pool that selects it. While no pool changes this need not be asked anew.
+    home: Option<(IpAddr, PoolKey)>,
+    /// Whether it shares.
+    shares: bool,
     /// Not ours any more: what is left is to clean its status.
     left: bool,
     /// The addresses last found recorded.
@@ -72,7 +77,7 @@ pub(super) struct Claim {
 #[derive(Debug)]
 pub(super) struct Entry<'a> {
     pub(super) service: &'a Service,
-    pub(super) holder: Holder,
+    pub(super) holder: Box<Holder>,
     pub(super) ask: Ask,
     /// Why it has not got all it asks for.
     pub(super) refusal: Option<ServiceCondition>,
@@ -100,7 +105,7 @@ pub(super) struct Planning<'a> {
     /// Our Services by name.
     pub(super) entries: Vec<Entry<'a>>,
     /// Services that are not ours any more and still have to be cleaned.
-    left: Vec<(Holder, &'a Service)>,
+    left: Vec<(Box<Holder>, &'a Service)>,
     /// Load balancers that others serve.
     foreign: Vec<&'a Service>,
     /// Services of another type that carry our condition.
@@ -146,10 +151,16 @@ impl<'a> Planning<'a> {
         };
         let mut known = known.into_iter().peekable();
         for (name, service) in &snapshot.services {
-            while let Some(gone) = known.next_if(|holder| holder.name < *name) {
-                planning.allocator.forget(gone.owner);
-            }
-            let holder = known.next_if(|holder| holder.name == *name);
+            let holder = loop {
+                match known.peek().map(|holder| holder.name.cmp(name)) {
+                    Some(Ordering::Equal) => break known.next(),
+                    Some(Ordering::Greater) | None => break None,
+                    Some(Ordering::Less) => {
+                        let gone = known.next().map(|holder| holder.owner);
+                        planning.allocator.forget(gone.unwrap_or(OTHERS));
+                    }
+                }
+            };
             let holder = holder.filter(|holder| {
                 let same = holder.uid == service.meta.uid;
                 if !same {
@@ -174,7 +185,7 @@ impl<'a> Planning<'a> {
         &mut self,
         name: &'a ObjectName,
         service: &'a Service,
-        holder: Option<Holder>,
+        holder: Option<Box<Holder>>,
         settings: &Settings,
         start: bool,
         next_owner: &mut Owner,
@@ -182,6 +193,7 @@ impl<'a> Planning<'a> {
         if !is_ours(service, settings) {
             if let Some(mut holder) = holder {
                 holder.left = true;
+                holder.shares = false;
                 self.allocator.set_sharing(holder.owner, None);
                 self.left.push((holder, service));
             } else if !service.is_load_balancer && service.recorded_condition.is_some() {
@@ -192,44 +204,28 @@ impl<'a> Planning<'a> {
             return;
         }
         let ask = Ask::of(service, settings);
-        let (holder, arrival) = match holder {
-            Some(holder) => {
-                let edited = self.allocator.sharing(holder.owner) != ask.sharing.as_ref();
-                let arrival = match (holder.left, edited) {
-                    (true, _) => Arrival::New,
-                    (false, true) => Arrival::Edited,
-                    (false, false) => Arrival::Known,
-                };
-                if edited {
-                    self.allocator
-                        .set_sharing(holder.owner, ask.sharing.clone());
-                }
-                (
-                    Holder {
-                        left: false,
-                        ..holder
-                    },
-                    arrival,
-                )
-            }
+        let (mut holder, mut arrival) = match holder {
+            Some(holder) if holder.left => (holder, Arrival::New),
+            Some(holder) => (holder, Arrival::Known),
             // After the last pool is gone we only clean up behind ourselves.
             None if self.pools.by_age.is_empty() => return,
             None => {
                 *next_owner += 1;
-                if ask.sharing.is_some() {
-                    self.allocator.set_sharing(*next_owner, ask.sharing.clone());
-                }
-                let holder = Holder::new(name, service, *next_owner, !start);
-                (
-                    holder,
-                    if start {
-                        Arrival::FromStart
-                    } else {
-                        Arrival::New
-                    },
-                )
+                let arrival = if start { Arrival::FromStart } else { Arrival::New };
+                (Box::new(Holder::new(name, service, *next_owner, !start)), arrival)
             }
         };
+        holder.left = false;
+        if (holder.shares || ask.sharing.is_some())
+            && self.allocator.sharing(holder.owner) != ask.sharing.as_deref()
+        {
+            holder.shares = ask.sharing.is_some();
+            let sharing = ask.sharing.as_deref().cloned();
+            self.allocator.set_sharing(holder.owner, sharing);
+            if arrival == Arrival::Known {
+                arrival = Arrival::Edited;
+            }
+        }
         self.entries.push(Entry {
             service,
             holder,
@@ -311,12 +307,20 @@ impl<'a> Planning<'a> {
             service, holder, ..
         } = &mut self.entries[place];
         let held = &mut holder.held[index];
+        if let Some((address, key)) = holder.home
+            && !self.pools.changed
+            && (address, State::Kept) == (held.address, held.state)
+            && self.pools.get(key).is_some_and(|view| view.selects(service))
+        {
+            return;
+        }
         let Some(holding) = self.allocator.holding(held.address) else {
             return;
         };
         let booked = holding.pool().and_then(|key| self.pools.get(key));
-        if booked.is_some_and(|view| view.selects(service)) {
+        if let Some(view) = booked.filter(|view| view.selects(service)) {
             held.state = State::Kept;
+            holder.home = (!holding.is_shared()).then_some((held.address, view.key));
             return;
         }
         let lost = booked.is_none() || held.state != State::Kept;
@@ -687,7 +691,7 @@ impl<'a> Planning<'a> {
     }
 
     /// The plan, what to remember, and whether nothing is held and nothing left to write.
-    pub(super) fn finish(mut self) -> (AddressPlan, Vec<Holder>, bool) {
+    pub(super) fn finish(mut self) -> (AddressPlan, Vec<Box<Holder>>, bool) {
         self.book_elsewhere();
         let mut statuses: Vec<(ObjectName, ServiceStatus)> = Vec::with_capacity(self.entries.len());
         let mut holders = Vec::with_capacity(self.entries.len() + self.left.len());
@@ -710,6 +714,7 @@ impl<'a> Planning<'a> {
             }
             holders.push(holder);
         }
+        let cleaning = !self.left.is_empty();
         for (holder, service) in self.left {
             let status = clean_status(&holder, service);
             if status.ingress.len() == service.ingress.len() && service.recorded_condition.is_none()
@@ -731,7 +736,9 @@ impl<'a> Planning<'a> {
                 },
             ));
         }
-        holders.sort_by(|a: &Holder, b: &Holder| a.name.cmp(&b.name));
+        if cleaning {
+            holders.sort_by(|one: &Box<Holder>, other: &Box<Holder>| one.name.cmp(&other.name));
+        }
         let plan = AddressPlan {
             services: statuses.into_iter().collect(),
             pools: BTreeMap::new(),
@@ -748,7 +755,7 @@ impl Entry<'_> {
     }
 
     /// The desired status; `None` where the Service is to be left as it stands.
-    fn finish(self, blocked: &[IpAddr]) -> (Holder, Option<ServiceStatus>) {
+    fn finish(self, blocked: &[IpAddr]) -> (Box<Holder>, Option<ServiceStatus>) {
         let Self {
             service,
             mut holder,
@@ -772,13 +779,15 @@ impl Entry<'_> {
             holder.settled = false;
             return (holder, None);
         }
-        let planned: Vec<IpAddr> = ingress.iter().filter_map(|entry| entry.ip).collect();
-        if !same_ingress && holder.sent.last() != Some(&planned) {
-            holder.sent.push(planned.clone());
+        let addresses = || ingress.iter().filter_map(|entry| entry.ip);
+        if !addresses().eq(holder.planned.iter().copied()) {
+            holder.planned = addresses().collect();
+        }
+        if !same_ingress && holder.sent.last() != Some(&holder.planned) {
+            holder.sent.push(holder.planned.clone());
             let surplus = holder.sent.len().saturating_sub(MOST_SENT);
             holder.sent.drain(..surplus);
         }
-        holder.planned = planned;
         let as_before = holder
             .condition
             .as_ref()
@@ -812,6 +821,8 @@ impl Holder {
             uid: service.meta.uid.clone(),
             owner,
             held: Vec::new(),
+            home: None,
+            shares: false,
             left: false,
             seen: Vec::new(),
             planned: Vec::new(),

@@ -62,7 +62,7 @@ pub struct AddressBook {
     allocator: Allocator<Owner>,
     pools: PoolBook,
     /// By name.
-    holders: Vec<Holder>,
+    holders: Vec<Box<Holder>>,
     /// Who lost an address with its pool and has the first claim on it when a pool brings it back.
     claims: BTreeMap<ObjectName, Claim>,
     next_owner: Owner,
