@@ -5,7 +5,7 @@ mod support;
 use std::time::Duration;
 
 use bgp_core::capability::{Capability, GracefulRestart};
-use bgp_core::message::Message;
+use bgp_core::message::{Message, Open};
 use bgp_core::speaker::Refused;
 use bgp_core::types::{CeaseSubcode, Reason};
 use bgp_core::{Family, Input};
@@ -96,8 +96,8 @@ fn a_call_of_ours_is_dropped_when_the_peers_own_becomes_the_session() {
     }
 }
 
-#[test]
-fn a_restarted_peer_with_graceful_restart_replaces_its_session() {
+/// A probe that offers graceful restart, and the OPEN of a peer that does.
+fn graceful_probe() -> (Probe, Open) {
     let restart = GracefulRestart {
         restart_time: 120,
         families: vec![(V4, true)],
@@ -105,9 +105,14 @@ fn a_restarted_peer_with_graceful_restart_replaces_its_session() {
     };
     let mut ours = open_settings(1, RIGHT_AS);
     ours.session.graceful_restart = Some(restart.clone());
-    let mut probe = Probe::with(ours);
     let mut open = peer_open();
     open.capabilities.push(Capability::GracefulRestart(restart));
+    (Probe::with(ours), open)
+}
+
+#[test]
+fn a_restarted_peer_with_graceful_restart_replaces_its_session() {
+    let (mut probe, open) = graceful_probe();
     let first = probe.answer_call();
     probe.say(first, &Message::Open(open.clone()));
     probe.say(first, &Message::Keepalive);
@@ -118,6 +123,21 @@ fn a_restarted_peer_with_graceful_restart_replaces_its_session() {
     assert_eq!(probe.session(), Some(second));
     assert!(probe.closed.contains(&first));
     assert_eq!(probe.heard_reason(first), None);
+}
+
+#[test]
+fn a_late_open_of_a_crossed_call_is_not_taken_for_a_restart() {
+    let (mut probe, open) = graceful_probe();
+    let ours = probe.answer_call();
+    let theirs = probe.call().expect("a place is free");
+    probe.say(ours, &Message::Open(open.clone()));
+    probe.say(ours, &Message::Keepalive);
+    assert_eq!(probe.session(), Some(ours));
+    // Sent before the peer saw our OPEN on the other connection, and overtaken by what it said there.
+    probe.say(theirs, &Message::Open(open));
+    let collision = Reason::Cease(CeaseSubcode::ConnectionCollision);
+    assert_eq!(probe.heard_reason(theirs), Some(collision));
+    assert_eq!(probe.session(), Some(ours));
 }
 
 #[test]
@@ -171,6 +191,54 @@ fn a_third_connection_is_refused() {
     let mut probe = Probe::new();
     probe.call().expect("one place is free beside our own call");
     assert_eq!(probe.call(), Err(Refused::NotNow(address(1))));
+}
+
+#[test]
+fn two_connections_without_a_word_do_not_keep_us_from_calling() {
+    let mut probe = Probe::new();
+    probe.refuse_call();
+    let older = probe.call().expect("a place is free");
+    let newer = probe.call().expect("a second place is free");
+    assert!(probe.wait_for_call(SECOND) <= SECOND);
+    assert!(probe.closed.contains(&older) && !probe.closed.contains(&newer));
+    let session = probe.establish();
+    probe.pass_alive(session, Duration::from_secs(600));
+    assert_eq!(probe.session(), Some(session));
+    assert_eq!(probe.calls_in_all, 2);
+}
+
+#[test]
+fn what_comes_for_stale_connections_and_garbage_beside_a_handshake_change_nothing() {
+    let mut probe = Probe::new();
+    let session = probe.answer_call();
+    probe.say(session, &Message::Open(peer_open()));
+    let mut stale = vec![];
+    for _ in 0..50 {
+        let other = probe.call().expect("the last one is gone");
+        probe.say_octets(other, Bytes::from_static(&[0; 19]));
+        stale.push(other);
+    }
+    for connection in stale {
+        probe.say_octets(connection, Bytes::from_static(&[0; 19]));
+        let octets = usize::MAX;
+        probe.input(Input::Written { connection, octets });
+        probe.hang_up(connection);
+    }
+    probe.say(session, &Message::Keepalive);
+    assert_eq!(probe.session(), Some(session));
+    assert_eq!(probe.calls_in_all, 1);
+}
+
+#[test]
+fn a_tick_at_the_deadline_always_moves_the_deadline() {
+    let mut probe = Probe::new();
+    probe.establish();
+    for _ in 0..1000 {
+        let due = probe.speaker.next_deadline().expect("something is due");
+        assert!(due > probe.now);
+        probe.now = due;
+        probe.input(Input::Tick);
+    }
 }
 
 proptest! {

@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use bgp_core::attribute::NextHop;
@@ -9,9 +10,10 @@ use bgp_core::capability::{Capability, GracefulRestart};
 use bgp_core::fsm::StateName;
 use bgp_core::message::{Message, Notification, RefreshKind, RouteRefresh, Update};
 use bgp_core::peer::{ConnectionId, DownReason, PeerConfig, Shutdown};
+use bgp_core::rib::Origination;
 use bgp_core::speaker::{Event, PeerId, PeerSettings, Refused};
 use bgp_core::types::{CeaseSubcode, FsmSubcode, HeaderSubcode, OpenSubcode, Reason};
-use bgp_core::{Asn, Family, HoldTime, Input, Policy, Speaker, SpeakerConfig};
+use bgp_core::{Asn, Family, HoldTime, Input, Nlri, Policy, Prefix, Speaker, SpeakerConfig};
 use bytes::Bytes;
 
 use support::network::{LEFT, Network, RIGHT, both_established, pair, received, start_both};
@@ -827,4 +829,57 @@ fn inputs_about_connections_that_are_gone_are_ignored() {
         error: String::new(),
     });
     assert_eq!(probe.session(), None);
+}
+
+#[test]
+fn many_inputs_before_one_drain_go_out_in_few_messages() {
+    let mut probe = Probe::new();
+    let session = probe.establish();
+    probe.heard(session);
+    let prefixes: Vec<Prefix> = (0..10_000_u32)
+        .map(|index| prefix(&format!("{}/32", Ipv4Addr::from(0xC633_0000 + index))))
+        .collect();
+    for prefix in &prefixes {
+        let origination = Origination {
+            prefix: *prefix,
+            ..origination("10.0.0.0/32")
+        };
+        probe
+            .speaker
+            .handle(probe.now, Input::Originate(origination));
+    }
+    probe.input(Input::Tick);
+    let announced: Vec<usize> = updates(&probe.heard(session))
+        .map(|update| update.announced.iter().count())
+        .collect();
+    assert_eq!(announced.iter().sum::<usize>(), 10_000);
+    assert_eq!(probe.speaker.advertised(PEER, V4).len(), 10_000);
+    let (_, full) = announced.split_last().expect("messages");
+    assert!(full.iter().all(|count| *count >= 800), "{announced:?}");
+
+    for prefix in &prefixes {
+        let withdrawal = Input::WithdrawOrigination(*prefix);
+        probe.speaker.handle(probe.now, withdrawal);
+    }
+    // What is taken back before anybody drained is never told.
+    let prefix = prefixes[0];
+    let origination = Origination {
+        prefix,
+        ..origination("10.0.0.0/32")
+    };
+    probe.input(Input::Originate(origination));
+    let heard = probe.heard(session);
+    let withdrawn: Vec<Nlri> = updates(&heard)
+        .flat_map(|update| update.withdrawn.iter())
+        .collect();
+    assert_eq!(withdrawn.len(), 9_999);
+    assert!(!withdrawn.contains(&prefix.into()));
+    assert!(updates(&heard).all(|update| update.announced.is_empty()));
+}
+
+fn updates(messages: &[Message]) -> impl Iterator<Item = &Update> {
+    messages.iter().filter_map(|message| match message {
+        Message::Update(update) => Some(update),
+        _ => None,
+    })
 }

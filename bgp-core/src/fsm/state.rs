@@ -2,7 +2,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::message::{Message, Notification};
-use crate::types::{CeaseSubcode, Reason};
+use crate::types::{CeaseSubcode, HoldTime, Reason};
 
 use super::negotiate::{Negotiated, Offer};
 use super::output::{Ending, Output};
@@ -76,7 +76,8 @@ pub(super) struct Context<'a> {
     pub(super) outputs: &'a mut VecDeque<Output>,
 }
 
-/// How long we wait for the OPEN (RFC 4271 section 8.2.2: "a large value").
+/// How long we wait for the OPEN (RFC 4271 section 8.2.2: "a large value"), and then for the first KEEPALIVE where the
+/// hold time gives no limit.
 const HOLD_UNTIL_OPEN: Duration = Duration::from_secs(240);
 /// No attempt is given up earlier, however short the configured interval.
 const CONNECT_RETRY_AT_LEAST: Duration = Duration::from_secs(1);
@@ -101,6 +102,16 @@ impl Context<'_> {
 
     pub(super) fn start_hold_until_open(&mut self) {
         self.timers.set(Timer::Hold, self.now + HOLD_UNTIL_OPEN);
+    }
+
+    /// Restarts the HoldTimer for the first KEEPALIVE. A peer has to send that one whatever the hold time is, and one that
+    /// died before it did must not hold the place of its successor for ever.
+    pub(super) fn restart_hold_until_keepalive(&mut self, negotiated: &Negotiated) {
+        if negotiated.hold_time == HoldTime::ZERO {
+            self.start_hold_until_open();
+        } else {
+            self.restart_hold(negotiated);
+        }
     }
 
     /// Restarts the HoldTimer; a hold time of zero means that there is none.

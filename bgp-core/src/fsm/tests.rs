@@ -325,9 +325,8 @@ fn an_update_makes_the_next_keepalive_less_urgent() {
     assert_eq!(words(&drain(&mut fsm)), "");
 }
 
-#[test]
-fn a_hold_time_of_zero_means_no_timers_at_all() {
-    let now = Instant::now();
+/// In OpenConfirm, with a peer that wants no hold time.
+fn waiting_without_hold_time(now: Instant) -> Fsm {
     let mut fsm = machine(offer());
     fsm.handle(now, Input::Start);
     fsm.handle(now, Input::Connected);
@@ -336,7 +335,25 @@ fn a_hold_time_of_zero_means_no_timers_at_all() {
         ..their_open()
     };
     fsm.handle(now, Input::Received(Message::Open(open)));
-    assert_eq!(fsm.next_deadline(), None);
+    fsm
+}
+
+#[test]
+fn a_peer_without_hold_time_that_dies_before_its_keepalive_is_given_up() {
+    let now = Instant::now();
+    let mut fsm = waiting_without_hold_time(now);
+    assert_eq!(fsm.state(), OpenConfirm);
+    let due = fsm.next_deadline().expect("the wait is bounded");
+    drain(&mut fsm);
+    fsm.tick(due);
+    assert_eq!(due - now, Duration::from_secs(240));
+    assert!(words(&drain(&mut fsm)).contains("4/0, close, ended"));
+}
+
+#[test]
+fn a_session_with_hold_time_zero_has_no_timers_at_all() {
+    let now = Instant::now();
+    let mut fsm = waiting_without_hold_time(now);
     fsm.handle(now, Input::Received(Message::Keepalive));
     fsm.handle(now, Input::Sent);
     fsm.handle(now, Input::Progress);

@@ -102,7 +102,7 @@ impl Context<'_> {
             Input::Received(Message::Open(open)) => match self.offer.negotiate(&open) {
                 Ok(negotiated) => {
                     self.send(Message::Keepalive);
-                    self.restart_hold(&negotiated);
+                    self.restart_hold_until_keepalive(&negotiated);
                     self.restart_keepalive(&negotiated);
                     State::OpenConfirm(OpenConfirm { negotiated })
                 }

@@ -55,6 +55,19 @@ impl Message {
     /// # Errors
     /// What ends the session. Faults of an UPDATE that do not (RFC 7606) are in [`Update::faults`], and the UPDATE is
     /// already what they make of it.
+    ///
+    /// ```
+    /// use bgp_core::message::{Framer, Message, WireContext};
+    ///
+    /// let mut framer = Framer::new(Message::MAX);
+    /// framer.push(&[0xFF; 16]);
+    /// framer.push(&[0, 19, 4]);
+    /// let octets = framer.next_message()?.expect("a whole message");
+    /// // What the OPENs settled on is in the session's context; before them, it is this.
+    /// let message = Message::decode(octets, &WireContext::initial())?;
+    /// assert_eq!(message, Message::Keepalive);
+    /// # Ok::<(), bgp_core::codec::ProtocolError>(())
+    /// ```
     pub fn decode(octets: Bytes, context: &WireContext) -> Result<Self, ProtocolError> {
         let (header, body) = Header::split(&octets, context.max_message)?;
         Ok(match header.kind {

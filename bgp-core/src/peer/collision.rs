@@ -27,8 +27,9 @@ pub(crate) struct Speaker {
 pub(crate) enum Old {
     /// Its OPEN was good, its KEEPALIVE is due.
     OpenConfirm(Initiator),
-    /// It carries the session; `graceful_restart` tells whether both sides agreed on it (RFC 4724).
-    Established { graceful_restart: bool },
+    /// It carries the session. `restartable`: both sides agreed on graceful restart (RFC 4724), and the new connection
+    /// came when the session stood already, so that it can mean that the peer has restarted.
+    Established { restartable: bool },
 }
 
 /// What becomes of the two.
@@ -44,8 +45,8 @@ pub(crate) enum Verdict {
 
 pub(crate) fn resolve(local: Speaker, remote: Speaker, new: Initiator, old: Old) -> Verdict {
     match old {
-        Old::Established { graceful_restart } => {
-            if graceful_restart && new == Initiator::Remote {
+        Old::Established { restartable } => {
+            if restartable && new == Initiator::Remote {
                 Verdict::Replace
             } else {
                 Verdict::KeepOld
@@ -144,9 +145,7 @@ mod tests {
 
     #[test]
     fn an_established_session_outlives_every_new_connection() {
-        let old = Old::Established {
-            graceful_restart: false,
-        };
+        let old = Old::Established { restartable: false };
         for new in [Initiator::Local, Initiator::Remote] {
             for (local, remote) in [
                 (speaker(1, 1), speaker(2, 2)),
@@ -159,9 +158,7 @@ mod tests {
 
     #[test]
     fn a_restarted_peer_replaces_its_established_session() {
-        let old = Old::Established {
-            graceful_restart: true,
-        };
+        let old = Old::Established { restartable: true };
         let (local, remote) = (speaker(2, 2), speaker(1, 1));
         assert_eq!(
             resolve(local, remote, Initiator::Remote, old),

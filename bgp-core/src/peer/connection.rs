@@ -17,6 +17,9 @@ use super::{ConnectionId, Output, Session};
 pub(super) struct Connection {
     pub(super) id: ConnectionId,
     pub(super) initiator: Initiator,
+    /// It was there before the other one became the session: one of two crossed calls, not the call of a peer that has
+    /// restarted.
+    pub(super) is_crossed: bool,
     endpoints: Option<Endpoints>,
     fsm: Fsm,
     framer: Framer,
@@ -48,6 +51,7 @@ impl Connection {
         Self {
             id,
             initiator,
+            is_crossed: false,
             endpoints: None,
             fsm,
             framer: Framer::new(initial.max_message),

@@ -165,7 +165,8 @@ impl Turn<'_> {
             }
             StateName::OpenConfirm => Old::OpenConfirm(other.initiator),
             StateName::Established => Old::Established {
-                graceful_restart: other.negotiated().is_some_and(|n| n.graceful_restart),
+                restartable: !new.is_crossed
+                    && other.negotiated().is_some_and(|n| n.graceful_restart),
             },
         };
         Some((
@@ -199,20 +200,35 @@ impl Turn<'_> {
         }
     }
 
-    /// Calls, unless one of the connections is about to become the session, or both places are taken: when such a
-    /// connection ends without one, that schedules the next call.
+    /// Calls, unless one of the connections is about to become the session: when that ends without one, it schedules the
+    /// next call.
     fn call(&mut self) {
         self.peer.next_call = None;
-        if self.peer.has_call_out()
-            || self.peer.state() >= StateName::OpenConfirm
-            || !self.peer.takes_connection(self.now)
-        {
+        if self.peer.has_call_out() || self.peer.state() >= StateName::OpenConfirm {
+            return;
+        }
+        self.make_place();
+        self.peer.next_call = None;
+        if !self.peer.takes_connection(self.now) {
             return;
         }
         let mut connection = Connection::outgoing(self.peer.new_fsm());
         connection.handle(self.now, fsm::Input::Start);
         connection.drain(self.now, self.next_connection, &mut self.peer.outputs);
         self.peer.connections.push(connection);
+    }
+
+    /// Two connections of the peer's that say nothing, as a peer leaves behind that lost its power twice, must not keep us
+    /// from calling: the older one goes.
+    fn make_place(&mut self) {
+        if self.peer.connections.len() < Peer::MOST_CONNECTIONS {
+            return;
+        }
+        let silent = |c: &&Connection| c.state() == StateName::OpenSent;
+        let silent = self.peer.connections.iter().filter(silent);
+        if let Some(oldest) = silent.map(|c| c.id).min() {
+            self.step(oldest, fsm::Input::Collision);
+        }
     }
 
     pub(super) fn step(&mut self, id: ConnectionId, input: fsm::Input) {
@@ -240,6 +256,9 @@ impl Turn<'_> {
         } else if established {
             self.peer.has_stood = true;
             self.peer.next_call = None;
+            for other in self.peer.connections.iter_mut().filter(|c| c.id != id) {
+                other.is_crossed = true;
+            }
             self.drop_own_call(id);
         } else if called_again {
             self.report(DownReason::ConnectFailed(NO_ANSWER.to_owned()), false);

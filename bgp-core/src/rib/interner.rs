@@ -49,6 +49,13 @@ impl<T: Eq + Hash> Interner<T> {
         self.values.shrink_to(self.sweep_at);
     }
 
+    /// Sweeps after so many holders have gone at once, unless there are far more values than that to look at.
+    pub fn sweep_after(&mut self, gone: usize) {
+        if self.values.len() <= gone.saturating_mul(4) {
+            self.sweep();
+        }
+    }
+
     /// How many values are kept, dead ones included until the next sweep.
     pub fn len(&self) -> usize {
         self.values.len()

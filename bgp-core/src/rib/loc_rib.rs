@@ -89,6 +89,11 @@ impl LocRib {
         Changed::Best
     }
 
+    /// Gives back what so many removed routes had in common with others, where they were a good part of all.
+    pub fn sweep_after(&mut self, gone: usize) {
+        self.paths.sweep_after(gone);
+    }
+
     /// The best route of a prefix.
     pub fn best(&self, prefix: Prefix) -> Option<Route> {
         let few = self.routes.get(prefix)?;

@@ -77,4 +77,10 @@ impl Paths {
         self.last = Some(Arc::clone(&shared));
         shared
     }
+
+    /// See [`Interner::sweep_after`].
+    pub(crate) fn sweep_after(&mut self, gone: usize) {
+        self.last = None;
+        self.known.sweep_after(gone);
+    }
 }

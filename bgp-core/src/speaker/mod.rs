@@ -37,7 +37,63 @@ use update_group::{Export, UpdateGroups};
 
 /// The speaker.
 ///
-/// Every [`handle`](Self::handle) is followed by a full drain of [`poll_output`](Self::poll_output).
+/// The embedder waits only after a full drain of [`poll_output`](Self::poll_output): what [`handle`](Self::handle) left
+/// to be done is done there, and [`next_deadline`](Self::next_deadline) is right then. Before a drain it may handle as
+/// many inputs as it has. UPDATEs are made of all changes since the last drain, so ten thousand originations handled one
+/// after the other and then drained go out in a dozen messages; drained each for itself, in ten thousand.
+///
+/// ```
+/// use std::{net::SocketAddr, sync::Arc, time::Instant};
+///
+/// use bgp_core::attribute::Attributes;
+/// use bgp_core::rib::Origination;
+/// use bgp_core::speaker::{PeerId, PeerSettings};
+/// use bgp_core::{Asn, Input, Message, Output, PeerConfig, Policy, Prefix, RouterId, Speaker, SpeakerConfig};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let now = Instant::now();
+/// let mut speaker = Speaker::new(SpeakerConfig {
+///     asn: Asn(64512),
+///     router_id: RouterId::new("192.0.2.10".parse()?).ok_or("zero")?,
+///     seed: 1,
+///     transit: false,
+/// });
+/// let neighbour = PeerSettings {
+///     session: PeerConfig::new("192.0.2.1".parse()?, Asn(64513)),
+///     export: Arc::new(Policy::accept_all()),
+///     import: Arc::new(Policy::reject_all()),
+///     max_prefixes: None,
+/// };
+/// // Two inputs, then one drain.
+/// speaker.handle(now, Input::Originate(Origination {
+///     prefix: Prefix::new("203.0.113.1/32".parse()?),
+///     attributes: Arc::new(Attributes::default()),
+///     next_hop: None,
+/// }));
+/// speaker.handle(now, Input::SetPeer(PeerId(1), neighbour));
+///
+/// let mut sent = vec![];
+/// while let Some(output) = speaker.poll_output(now) {
+///     match output {
+///         // A real embedder dials, and says when the connection stands or failed.
+///         Output::Connect { connection, .. } => {
+///             let (local, remote): (SocketAddr, SocketAddr) = ("192.0.2.10:40000".parse()?, "192.0.2.1:179".parse()?);
+///             speaker.handle(now, Input::Connected { connection, local, remote });
+///         }
+///         // It writes, and says how much the socket took.
+///         Output::Send { connection, octets } => {
+///             speaker.handle(now, Input::Written { connection, octets: octets.len() });
+///             sent.push(octets);
+///         }
+///         Output::Close { .. } | Output::Event(..) => {}
+///     }
+/// }
+/// let open = Message::decode(sent.remove(0), &bgp_core::message::WireContext::initial())?;
+/// assert!(matches!(open, Message::Open(open) if open.asn() == Asn(64512)));
+/// assert!(speaker.next_deadline().is_some_and(|due| due > now));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Speaker {
     config: SpeakerConfig,
@@ -101,7 +157,7 @@ impl Speaker {
         &self.config
     }
 
-    /// Takes one input.
+    /// Takes one input. Several may follow each other before the next drain; see [`Speaker`].
     pub fn handle(&mut self, now: Instant, input: Input) {
         match input {
             Input::SetPeer(id, settings) => self.set_peer(now, id, settings),

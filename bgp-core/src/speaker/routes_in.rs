@@ -131,13 +131,16 @@ impl RoutesIn {
         outcome
     }
 
-    /// The session is gone, and its routes with it.
+    /// The session is gone, and its routes with it: their memory too, for nobody knows when as many come again.
     pub(super) fn clear(&mut self, origin: &Origin<'_>, shared: &mut Shared<'_>) -> Outcome {
         let mut outcome = Outcome::default();
         for nlri in self.table.clear() {
             outcome.withdrawn.push(nlri.prefix);
             remove(nlri, origin, shared, &mut outcome);
         }
+        let gone = outcome.withdrawn.len();
+        shared.loc_rib.sweep_after(gone);
+        shared.attributes.sweep_after(gone);
         outcome
     }
 
@@ -154,13 +157,13 @@ impl RoutesIn {
         let Some(origin) = origin else {
             return outcome;
         };
-        let import = &self.import;
+        let mut judge = Judge::new(&self.import, origin);
         self.table.reconsider(|route| {
             let nlri = Nlri {
                 prefix: route.prefix,
                 path_id: route.source.path_id(),
             };
-            match judge(import, route, origin) {
+            match judge.judge(route, shared.attributes) {
                 Some(route) => {
                     insert(&route, shared, &mut outcome);
                     Verdict::Accept
@@ -186,6 +189,7 @@ impl RoutesIn {
         if !is_negotiated(list, origin) {
             return;
         }
+        let mut judge = Judge::new(&self.import, origin);
         for nlri in list.iter() {
             let route = Route {
                 prefix: nlri.prefix,
@@ -193,7 +197,7 @@ impl RoutesIn {
                 next_hop: Some(next_hop.clone()),
                 source: origin.source(nlri.path_id),
             };
-            let usable = judge(&self.import, &route, origin);
+            let usable = judge.judge(&route, shared.attributes);
             let verdict = match usable {
                 Some(_) => Verdict::Accept,
                 None => Verdict::Reject,
@@ -239,13 +243,66 @@ impl Origin<'_> {
     }
 }
 
-/// What the import policy leaves of a route that may be used at all.
-fn judge(import: &CompiledPolicy, route: &Route, origin: &Origin<'_>) -> Option<Route> {
-    if !is_eligible(route, origin) {
-        return None;
+/// Judges routes one after another. Most of the answer is the same for those that differ in the prefix only, and a peer
+/// decides how much work each answer is and how many ask for it: so it is found once, and its attributes are kept once.
+struct Judge<'a> {
+    import: &'a CompiledPolicy,
+    origin: &'a Origin<'a>,
+    /// What the answers below are about.
+    about: Option<(Arc<Attributes>, Option<NextHop>)>,
+    is_eligible: bool,
+    /// The attributes that each effect of the import policy leaves.
+    imported: Vec<(Option<usize>, Arc<Attributes>)>,
+}
+
+impl<'a> Judge<'a> {
+    fn new(import: &'a CompiledPolicy, origin: &'a Origin<'a>) -> Self {
+        Self {
+            import,
+            origin,
+            about: None,
+            is_eligible: false,
+            imported: vec![],
+        }
     }
-    let decision = import.evaluate(route, origin.local_asn);
-    (decision.verdict == Verdict::Accept).then_some(decision.route)
+
+    /// What the import policy leaves of a route that may be used at all.
+    fn judge(&mut self, route: &Route, interner: &mut Interner<Attributes>) -> Option<Route> {
+        if !self.is_about(route) {
+            self.about = Some((Arc::clone(&route.attributes), route.next_hop.clone()));
+            self.is_eligible = is_eligible(route, self.origin);
+            self.imported.clear();
+        }
+        if !self.is_eligible {
+            return None;
+        }
+        let statement = self.import.statement(route.prefix, &route.attributes);
+        let effect = self.import.effect(statement);
+        let policy = self.import.policy();
+        if policy.verdict(effect) == Verdict::Reject {
+            return None;
+        }
+        let known = self.imported.iter().find(|(known, _)| *known == effect);
+        let attributes = match known {
+            Some((_, attributes)) => Arc::clone(attributes),
+            None => {
+                let applied = policy.apply(effect, &route.attributes, self.origin.local_asn);
+                let attributes = interner.intern_shared(&applied);
+                self.imported.push((effect, Arc::clone(&attributes)));
+                attributes
+            }
+        };
+        Some(Route {
+            attributes,
+            ..route.clone()
+        })
+    }
+
+    fn is_about(&self, route: &Route) -> bool {
+        self.about.as_ref().is_some_and(|(attributes, next_hop)| {
+            Arc::ptr_eq(attributes, &route.attributes) && *next_hop == route.next_hop
+        })
+    }
 }
 
 /// Loops (RFC 4271 section 9.1.2, RFC 4456 section 8) and next hops that lead nowhere (RFC 4271 section 6.3) are no
