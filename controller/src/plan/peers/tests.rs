@@ -186,6 +186,7 @@ fn a_malformed_annotation_holds_everything_as_it_is() {
         ("cilium.io/bgp-virtual-router.64512", "router-id=fd00::1"),
         ("cilium.io/bgp-virtual-router.64512", "router-id=3232238081"),
         ("cilium.io/bgp-virtual-router.64512", "router-id="),
+        ("cilium.io/bgp-virtual-router.64512", "router-id=0.0.0.0"),
         ("cilium.io/bgp-virtual-router.64512", "local-port=65536"),
         ("cilium.io/bgp-virtual-router.64512", "local-port=-1"),
         ("cilium.io/bgp-virtual-router", "local-port=179"),
