@@ -202,8 +202,13 @@ fn open(config: &RunConfig) -> Result<(StateDirectory, DirectorySource), Failure
     let statuses = StateDirectory::open(config.state.as_deref())
         .map_err(|error| Failure::Unreachable(format!("run: --state: {error}")))?;
     let recorded = statuses.recorded();
-    let source = DirectorySource::open(&config.manifests, &config.secrets_namespace, recorded)
-        .map_err(|error| Failure::Unreachable(format!("run: --manifests: {error}")))?;
+    let source = DirectorySource::open_without(
+        &config.manifests,
+        &config.secrets_namespace,
+        recorded,
+        config.state.as_deref(),
+    )
+    .map_err(|error| Failure::Unreachable(format!("run: --manifests: {error}")))?;
     Ok((statuses, source))
 }
 

@@ -8,10 +8,11 @@ use super::objects::{KINDS, Kind, Lines, Object, ObjectKey, Place};
 use super::{Fault, ObjectName, Problem, meta, secret};
 
 /// Kinds that Fairway will read one day and people may rely on; passing over them in silence would mislead.
-const NOT_YET: [&str; 4] = [
+const NOT_YET: [&str; 5] = [
     "CiliumBGPClusterConfig",
     "CiliumBGPPeerConfig",
     "CiliumBGPAdvertisement",
+    "CiliumBGPNodeConfig",
     "CiliumBGPNodeConfigOverride",
 ];
 
@@ -58,7 +59,11 @@ impl Document {
             (Some(version), Some(kind), _) => (version, kind),
             // A typed list leaves both out of its items.
             (_, _, Some((version, kind))) => (version.to_owned(), kind.to_owned()),
-            (None, None, None) => {
+            // Helm's Chart.yaml has an apiVersion too, and values may have a kind.
+            (version, kind, None)
+                if version.is_none() && kind.is_none()
+                    || !value.get("metadata").is_some_and(Value::is_object) =>
+            {
                 return tracing::debug!(
                     ?file,
                     "a document without apiVersion and kind is no object"
@@ -195,7 +200,14 @@ fn read_kind(api_version: &str, kind: &str) -> Result<Option<Kind>, String> {
     let Some((found, name, its_group, versions, _)) =
         KINDS.iter().find(|(_, name, ..)| *name == kind)
     else {
-        return Ok(None);
+        let similar = KINDS.iter().map(|(_, name, ..)| *name).chain(NOT_YET);
+        let meant = similar
+            .filter(|_| group == "cilium.io")
+            .find(|name| name.eq_ignore_ascii_case(kind));
+        return match meant {
+            Some(name) => Err(format!("there is no such kind: write {name}")),
+            None => Ok(None),
+        };
     };
     if group != *its_group {
         // Others have a kind "Service" too, but nobody else's kinds begin like this.
@@ -257,12 +269,24 @@ fn object_name(kind: Kind, value: &mut Value) -> Result<ObjectName, Fault> {
     Ok(ObjectName { namespace, name })
 }
 
-/// A null is an absent field, as the API server takes it.
+/// A null is an absent field, as the API server takes it. A label or an annotation without a value has the empty one;
+/// a null in `matchLabels` stays and is refused, for a selector that lost a requirement would select too much.
 fn remove_nulls(value: &mut Value) {
     match value {
         Value::Object(fields) => {
             fields.retain(|_, field| !field.is_null());
-            fields.values_mut().for_each(remove_nulls);
+            for (key, field) in fields {
+                match (key.as_str(), field) {
+                    ("labels" | "annotations", Value::Object(texts)) => {
+                        texts
+                            .values_mut()
+                            .filter(|text| text.is_null())
+                            .for_each(|text| *text = Value::from(""));
+                    }
+                    ("matchLabels", _) => {}
+                    (_, field) => remove_nulls(field),
+                }
+            }
         }
         Value::Array(items) => items.iter_mut().for_each(remove_nulls),
         _ => {}

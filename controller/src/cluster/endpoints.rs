@@ -73,6 +73,11 @@ pub(super) fn convert(name: &ObjectName, value: &Value) -> Conversion<Option<End
     let mut faults = vec![];
     let mut endpoints = vec![];
     for (index, endpoint) in slice.endpoints.into_iter().flatten().enumerate() {
+        if endpoint.addresses.is_empty() {
+            let message = "there is no address, so this endpoint is left out";
+            notes.push(Fault::new(format!("endpoints[{index}].addresses"), message));
+            continue;
+        }
         let mut addresses = vec![];
         for (at, text) in endpoint.addresses.iter().enumerate() {
             match text.parse::<IpAddr>() {
@@ -101,7 +106,10 @@ pub(super) fn convert(name: &ObjectName, value: &Value) -> Conversion<Option<End
     }
     let ports = slice.ports.into_iter().flatten().map(|port| EndpointPort {
         name: port.name.unwrap_or_default(),
-        protocol: port.protocol.unwrap_or_else(|| "TCP".to_owned()),
+        protocol: port
+            .protocol
+            .filter(|protocol| !protocol.is_empty())
+            .unwrap_or_else(|| "TCP".to_owned()),
     });
     let service = ObjectName {
         namespace: name.namespace.clone(),

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use serde_path_to_error::Segment;
 
 /// One thing that is wrong with an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,21 +57,74 @@ pub(super) fn typed<T: DeserializeOwned + Serialize>(value: &Value) -> Conversio
 ///
 /// The first field that is missing or of the wrong type.
 pub(super) fn partly_typed<T: DeserializeOwned>(value: &Value) -> Result<T, Fault> {
-    serde_path_to_error::deserialize(value).map_err(|error| {
-        let path = error.path().to_string();
-        let field = if path == "." { String::new() } else { path };
-        let mut message = error.into_inner().to_string();
-        let wants_text =
-            message.contains("expected a string") || message.contains("expected string");
-        if wants_text
-            && (message.contains("type: boolean")
-                || message.contains("type: integer")
-                || message.contains("type: floating"))
-        {
-            message.push_str("; write it in quotes");
+    let mut corrected: Option<Value> = None;
+    let mut corrections = 0;
+    loop {
+        let value = corrected.as_ref().unwrap_or(value);
+        let error = match serde_path_to_error::deserialize(value) {
+            Ok(object) => return Ok(object),
+            Err(error) => error,
+        };
+        match with_boolean(value, &error) {
+            Some(better) if corrections < MAX_CORRECTIONS => corrected = Some(better),
+            _ => return Err(fault(error)),
         }
-        Fault::new(field, message)
-    })
+        corrections += 1;
+    }
+}
+
+/// Each correction reads the object from its beginning, so there must not be as many as a large file may ask for.
+const MAX_CORRECTIONS: usize = 100;
+
+/// The value with a boolean where one is wanted and a word of YAML 1.1 stands for it, as `kubectl` reads `yes`.
+fn with_boolean(
+    value: &Value,
+    error: &serde_path_to_error::Error<serde_json::Error>,
+) -> Option<Value> {
+    if !error.inner().to_string().contains("expected a boolean") {
+        return None;
+    }
+    let mut value = value.clone();
+    let mut at = &mut value;
+    for segment in error.path() {
+        at = match segment {
+            Segment::Map { key } => at.get_mut(key)?,
+            Segment::Seq { index } => at.get_mut(*index)?,
+            Segment::Enum { .. } | Segment::Unknown => return None,
+        };
+    }
+    let boolean = match at.as_str()? {
+        "y" | "Y" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" => true,
+        "n" | "N" | "no" | "No" | "NO" | "off" | "Off" | "OFF" => false,
+        _ => return None,
+    };
+    *at = Value::Bool(boolean);
+    Some(value)
+}
+
+fn fault(error: serde_path_to_error::Error<serde_json::Error>) -> Fault {
+    let path = error.path().to_string();
+    let field = if path == "." { String::new() } else { path };
+    let mut message = error.into_inner().to_string();
+    if let Some(text) = message.strip_prefix("invalid type: string \"")
+        && let Some((text, wanted)) = text.split_once("\", expected ")
+        && (wanted == "a boolean" && matches!(text, "true" | "false")
+            || matches!(wanted, "i32" | "i64" | "u8") && text.parse::<i64>().is_ok())
+    {
+        message.push_str("; write it without quotes");
+    }
+    if message.starts_with("invalid type: null") {
+        message.push_str("; give it a value, or remove the field");
+    }
+    let wants_text = message.contains("expected a string") || message.contains("expected string");
+    if wants_text
+        && (message.contains("type: boolean")
+            || message.contains("type: integer")
+            || message.contains("type: floating"))
+    {
+        message.push_str("; write it in quotes");
+    }
+    Fault::new(field, message)
 }
 
 /// Whatever stands in `value` and did not survive being read: `known` is the read object, written again.

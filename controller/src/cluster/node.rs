@@ -2,7 +2,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Node as ApiNode;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::crd::CiliumNode;
 
@@ -43,7 +43,7 @@ impl Node {
 
 /// Takes a Node.
 pub(super) fn convert(name: &ObjectName, value: &Value) -> Conversion<Node> {
-    let (node, mut notes): (ApiNode, _) = typed(value)?;
+    let (node, mut notes): (ApiNode, _) = typed(&with_addresses_alone(value))?;
     let meta = super::meta::convert(name, node.metadata)?;
     let mut addresses = vec![];
     let listed = node
@@ -93,6 +93,17 @@ pub(super) fn convert(name: &ObjectName, value: &Value) -> Conversion<Node> {
         },
         notes,
     ))
+}
+
+/// The Node with no more of its status than is read: kubelets of all versions write the rest, and people write some of it.
+fn with_addresses_alone(value: &Value) -> Value {
+    let mut node = super::without_status(value);
+    if let (Some(addresses), Some(fields)) =
+        (value.pointer("/status/addresses"), node.as_object_mut())
+    {
+        fields.insert("status".to_owned(), json!({"addresses": addresses}));
+    }
+    node
 }
 
 /// Takes a CiliumNode.
@@ -184,8 +195,6 @@ fn add_cidr(
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn named(name: &str) -> ObjectName {

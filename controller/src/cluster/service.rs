@@ -124,14 +124,16 @@ pub(super) fn convert(name: &ObjectName, value: &Value, status: &Value) -> Conve
     let spec = service.spec.unwrap_or_default();
     let mut faults = vec![];
 
-    let kind = spec.type_.as_deref().unwrap_or("ClusterIP");
+    let kind = given(spec.type_);
+    let kind = kind.as_deref().unwrap_or("ClusterIP");
+    let ip_family_policy = given(spec.ip_family_policy);
     one_of(
         "spec.type",
         kind,
         &["ClusterIP", "NodePort", "LoadBalancer", "ExternalName"],
         &mut faults,
     );
-    if let Some(policy) = &spec.ip_family_policy {
+    if let Some(policy) = &ip_family_policy {
         one_of(
             "spec.ipFamilyPolicy",
             policy,
@@ -190,7 +192,7 @@ pub(super) fn convert(name: &ObjectName, value: &Value, status: &Value) -> Conve
         is_load_balancer: kind == "LoadBalancer",
         class: spec.load_balancer_class,
         load_balancer_ip: spec.load_balancer_ip,
-        ip_family_policy: spec.ip_family_policy,
+        ip_family_policy,
         ip_families,
         ports,
         selector: spec.selector.unwrap_or_default(),
@@ -243,7 +245,7 @@ fn recorded_condition(status: &Value) -> Option<(String, String, String, String)
 fn ports(ports: Vec<ApiPort>, faults: &mut Vec<Fault>) -> Vec<ServicePort> {
     let mut converted = vec![];
     for (index, port) in ports.into_iter().enumerate() {
-        let protocol = port.protocol.unwrap_or_else(|| "TCP".to_owned());
+        let protocol = given(port.protocol).unwrap_or_else(|| "TCP".to_owned());
         one_of(
             &format!("spec.ports[{index}].protocol"),
             &protocol,
@@ -265,6 +267,11 @@ fn ports(ports: Vec<ApiPort>, faults: &mut Vec<Fault>) -> Vec<ServicePort> {
         }
     }
     converted
+}
+
+/// Empty text is an absent field, as the API takes it.
+fn given(text: Option<String>) -> Option<String> {
+    text.filter(|text| !text.is_empty())
 }
 
 fn traffic_policy(field: &str, policy: Option<&str>, faults: &mut Vec<Fault>) -> TrafficPolicy {

@@ -1,6 +1,8 @@
 //! Plan x what is applied -> actions; none where nothing is to be done.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use bgp_core::Prefix;
 
 use super::action::{Action, Change, StopReason};
 use super::{BgpPlan, InstancePlan};
@@ -13,10 +15,10 @@ pub type Applied = BTreeMap<String, InstancePlan>;
 /// Instances are stopped before others are started, because an address or port may pass from one to the other. Routes are
 /// put in before peers are added, so that a peer's first burst of UPDATEs is complete before its End-of-RIB.
 pub fn diff(applied: &mut Applied, plan: BgpPlan) -> Vec<Action> {
+    let mut stops = withdraw_held(applied, &plan.held_routes);
     if plan.hold_all.is_some() {
-        return vec![];
+        return stops;
     }
-    let mut stops = vec![];
     let mut starts = vec![];
     let keeps = |name: &String| plan.instances.contains_key(name) || plan.held.contains_key(name);
     applied.retain(|name, _| {
@@ -59,6 +61,34 @@ pub fn diff(applied: &mut Applied, plan: BgpPlan) -> Vec<Action> {
     }
     stops.append(&mut starts);
     stops
+}
+
+/// Withdraws what instances that stay as they are may no longer announce.
+fn withdraw_held(
+    applied: &mut Applied,
+    held_routes: &BTreeMap<String, BTreeSet<Prefix>>,
+) -> Vec<Action> {
+    let mut actions = vec![];
+    for (name, may) in held_routes {
+        let Some(running) = applied.get_mut(name) else {
+            continue;
+        };
+        let mut changes = vec![];
+        running.routes.retain(|prefix, _| {
+            let keep = may.contains(prefix);
+            if !keep {
+                changes.push(Change::Withdraw(*prefix));
+            }
+            keep
+        });
+        if !changes.is_empty() {
+            actions.push(Action::Change {
+                instance: name.clone(),
+                changes,
+            });
+        }
+    }
+    actions
 }
 
 /// Withdrawals first: they are what must not wait. Then routes, removed peers, and last the peers that get the routes.
@@ -113,7 +143,7 @@ mod tests {
 
     use bgp_core::attribute::Attributes;
     use bgp_core::rib::{Origination, Policy};
-    use bgp_core::{Asn, Family, HoldTime, Prefix, RouterId};
+    use bgp_core::{Asn, Family, HoldTime, RouterId};
 
     use super::super::{PeerPlan, RoutePlan};
     use super::*;
@@ -275,5 +305,25 @@ mod tests {
             ["stop 64512 Removed"]
         );
         assert!(applied.is_empty());
+    }
+
+    #[test]
+    fn what_is_held_withdraws_what_it_may_no_longer_announce() {
+        let mut applied = Applied::new();
+        diff(
+            &mut applied,
+            plan(instance(&["10.0.0.1", "10.0.0.2"], &["192.0.2.1"])),
+        );
+        let may = [Prefix::host("10.0.0.2".parse().unwrap())].into();
+        let held = BgpPlan {
+            hold_all: Some("annotation".to_owned()),
+            held_routes: [("64512".to_owned(), may)].into(),
+            ..BgpPlan::default()
+        };
+        assert_eq!(
+            names(&diff(&mut applied, held.clone())),
+            ["withdraw 10.0.0.1/32"]
+        );
+        assert_eq!(diff(&mut applied, held), vec![]);
     }
 }

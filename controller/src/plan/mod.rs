@@ -8,9 +8,11 @@ pub mod peers;
 mod routes;
 pub mod status;
 #[cfg(test)]
+mod strangers;
+#[cfg(test)]
 mod testing;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,6 +50,9 @@ pub struct BgpPlan {
     pub held: BTreeMap<String, String>,
     /// A reason for which everything stays as it is (malformed node annotation, snapshot not complete).
     pub hold_all: Option<String>,
+    /// What an instance that stays as it is may still announce: the rest is withdrawn all the same, for nobody may attract
+    /// traffic for an address that no Service holds. One that is not listed keeps all its routes.
+    pub held_routes: BTreeMap<String, BTreeSet<Prefix>>,
     /// What an operator should know: why there is no session, why a policy does not apply, what was ignored.
     pub notes: Vec<String>,
 }

@@ -60,6 +60,12 @@ pub fn plan(snapshot: &Snapshot, addresses: &AddressPlan, settings: &Settings) -
                 "node {name}: {reason}; everything stays as it is until that is corrected"
             ));
             plan.hold_all = Some(reason);
+            for router in &policy.virtual_routers {
+                let routes =
+                    routes::plan(snapshot, addresses, settings, node, router, &mut plan.notes);
+                let may = routes.into_keys().collect();
+                plan.held_routes.insert(router.local_asn.to_string(), may);
+            }
             return plan;
         }
     };
@@ -67,10 +73,9 @@ pub fn plan(snapshot: &Snapshot, addresses: &AddressPlan, settings: &Settings) -
     for router in &policy.virtual_routers {
         let overrides = overrides.remove(&router.local_asn).unwrap_or_default();
         let instance = router.local_asn.to_string();
+        let routes = routes::plan(snapshot, addresses, settings, node, router, &mut plan.notes);
         match router_identity(node, router.local_asn, &overrides) {
             Ok(router_id) => {
-                let routes =
-                    routes::plan(snapshot, addresses, settings, node, router, &mut plan.notes);
                 let planned = InstancePlan {
                     local_asn: router.local_asn,
                     router_id,
@@ -84,6 +89,8 @@ pub fn plan(snapshot: &Snapshot, addresses: &AddressPlan, settings: &Settings) -
             Err(reason) => {
                 plan.notes
                     .push(format!("node {name}, AS {}: {reason}", router.local_asn));
+                plan.held_routes
+                    .insert(instance.clone(), routes.into_keys().collect());
                 plan.held.insert(instance, reason);
             }
         }
@@ -167,10 +174,16 @@ fn read_annotations(node: &Node) -> Result<BTreeMap<Asn, Overrides>, String> {
             let parts: Vec<_> = item.split('=').map(str::trim).collect();
             match parts[..] {
                 ["router-id", text] => {
-                    let id = text.parse().map_err(|_| {
-                        format!("the annotation {key} has router-id={text}, which is not of the form 192.168.10.21")
-                    })?;
-                    overrides.router_id = Some(id);
+                    let id = text
+                        .parse()
+                        .ok()
+                        .filter(|id: &Ipv4Addr| !id.is_unspecified());
+                    let wrong = || {
+                        format!(
+                            "the annotation {key} has router-id={text}, which is not of the form 192.168.10.21"
+                        )
+                    };
+                    overrides.router_id = Some(id.ok_or_else(wrong)?);
                 }
                 ["local-port", text] => {
                     let port = text.parse().map_err(|_| {

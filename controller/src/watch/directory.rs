@@ -65,13 +65,38 @@ impl DirectorySource {
         secrets_namespace: &str,
         recorded: watch::Receiver<Arc<RecordedStatuses>>,
     ) -> Result<Self, DirectoryError> {
+        Self::open_without(directory, secrets_namespace, recorded, None)
+    }
+
+    /// As [`open`](Self::open), but nothing in the directory `left_out` is read, should it lie below `directory`: the
+    /// statuses that we record are no manifests.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open); also where the two are one directory.
+    pub fn open_without(
+        directory: &Path,
+        secrets_namespace: &str,
+        recorded: watch::Receiver<Arc<RecordedStatuses>>,
+        left_out: Option<&Path>,
+    ) -> Result<Self, DirectoryError> {
         let fail = |reason: String| DirectoryError {
             directory: directory.to_owned(),
             reason,
         };
         let inotify =
             Inotify::init().map_err(|error| fail(format!("cannot watch for changes: {error}")))?;
-        let mut reader = Reader::new(directory, secrets_namespace, inotify.watches())
+        let real = |path: &Path| path.canonicalize().ok();
+        if left_out
+            .is_some_and(|left_out| real(left_out).is_some() && real(left_out) == real(directory))
+        {
+            return Err(fail(
+                "statuses are kept in this very directory: give --state one of its own".to_owned(),
+            ));
+        }
+        let left_out = left_out.map(std::path::absolute).transpose();
+        let left_out = left_out.map_err(|error| fail(error.to_string()))?;
+        let mut reader = Reader::new(directory, secrets_namespace, left_out, inotify.watches())
             .map_err(|error| fail(error.to_string()))?;
         let now = recorded.borrow().clone();
         reader
@@ -190,9 +215,14 @@ struct Reader {
 }
 
 impl Reader {
-    fn new(directory: &Path, secrets_namespace: &str, watches: Watches) -> io::Result<Self> {
+    fn new(
+        directory: &Path,
+        secrets_namespace: &str,
+        left_out: Option<PathBuf>,
+        watches: Watches,
+    ) -> io::Result<Self> {
         let root = std::path::absolute(directory)?;
-        let files = Files::new(root.clone(), secrets_namespace.to_owned());
+        let files = Files::new(root.clone(), secrets_namespace.to_owned(), left_out);
         Ok(Self {
             root,
             files,

@@ -23,6 +23,8 @@ const MAX_TOTAL_OCTETS: u64 = 256 << 20;
 const MAX_FILES: usize = 20_000;
 /// How deep directories are followed.
 const MAX_DEPTH: usize = 64;
+/// Directories: a symbolic link may lead to the root of a whole machine.
+const MAX_DIRECTORIES: usize = 20_000;
 
 /// Which files have to be looked at again.
 #[derive(Clone, Debug, Default)]
@@ -40,6 +42,8 @@ pub(super) struct Changes {
 pub(super) struct Files {
     root: PathBuf,
     secrets_namespace: String,
+    /// A directory that is none of the manifests', wherever it lies.
+    left_out: Option<PathBuf>,
     files: BTreeMap<PathBuf, File>,
     /// What is wrong with the directories themselves.
     problems: Vec<Problem>,
@@ -80,10 +84,11 @@ struct Found {
 
 impl Files {
     /// Nothing read yet.
-    pub(super) fn new(root: PathBuf, secrets_namespace: String) -> Self {
+    pub(super) fn new(root: PathBuf, secrets_namespace: String, left_out: Option<PathBuf>) -> Self {
         Self {
             root,
             secrets_namespace,
+            left_out,
             files: BTreeMap::new(),
             problems: vec![],
         }
@@ -107,6 +112,13 @@ impl Files {
             unreadable: vec![],
             problems: vec![],
         };
+        if let Some(metadata) = self
+            .left_out
+            .as_ref()
+            .and_then(|path| fs::metadata(path).ok())
+        {
+            walk.directories.insert((metadata.dev(), metadata.ino()));
+        }
         walk.directory(&self.root, Path::new(""), 0)?;
         let Walk {
             found,
@@ -379,6 +391,19 @@ impl Walk<'_> {
             return self
                 .problems
                 .push(file_problem(&path, None, message, false));
+        }
+        if self.directories.len() >= MAX_DIRECTORIES {
+            let message =
+                format!("more than {MAX_DIRECTORIES} directories: the others are not read");
+            if self
+                .problems
+                .iter()
+                .all(|problem| problem.message != message)
+            {
+                self.problems
+                    .push(file_problem(&path, None, message, false));
+            }
+            return;
         }
         match self.directory(full, &path, depth) {
             Ok(()) => {}

@@ -38,22 +38,34 @@ pub(super) fn read(text: &str) -> Result<Vec<(Value, Lines)>, SyntaxError> {
         with_snippet: false,
     };
     let documents: Vec<Option<Spanned<Node>>> =
-        serde_saphyr::from_multiple_with_options(text, options).map_err(|error| SyntaxError {
-            line: error.location().map_or(0, |location| location.line()),
-            message: describe(error.without_snippet(), text),
+        serde_saphyr::from_multiple_with_options(text, options).map_err(|error| {
+            let line = error.location().map_or(0, |location| location.line());
+            SyntaxError {
+                line,
+                message: describe(error.without_snippet(), line, text),
+            }
         })?;
     Ok(documents.into_iter().flatten().map(Node::split).collect())
 }
 
 /// The error in one line; the place is told beside it.
-fn describe(error: &Error, text: &str) -> String {
+fn describe(error: &Error, line: u64, text: &str) -> String {
+    // The parser may notice a brace only on the next line. Elsewhere braces are text, as in a dashboard.
+    let mut nearby = text
+        .lines()
+        .skip(
+            usize::try_from(line)
+                .unwrap_or(usize::MAX)
+                .saturating_sub(2),
+        )
+        .take(2);
     match error {
         Error::DuplicateMappingKey { key: Some(key), .. } => format!("the key {key:?} is there twice"),
         Error::DuplicateMappingKey { key: None, .. } => "a key is there twice".to_owned(),
         Error::AliasError { .. } | Error::Budget { .. } => {
             "more nesting, size or aliases than is read: 64 levels, two million values, 200,000 of them by aliases".to_owned()
         }
-        _ if text.contains("{{") => "no YAML as it stands, but it looks like a template: give what it renders to".to_owned(),
+        _ if nearby.any(|line| line.contains("{{")) => "no YAML as it stands, but it looks like a template: give what it renders to".to_owned(),
         error => {
             let text = error.to_string();
             let text = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ");

@@ -186,6 +186,7 @@ fn a_malformed_annotation_holds_everything_as_it_is() {
         ("cilium.io/bgp-virtual-router.64512", "router-id=fd00::1"),
         ("cilium.io/bgp-virtual-router.64512", "router-id=3232238081"),
         ("cilium.io/bgp-virtual-router.64512", "router-id="),
+        ("cilium.io/bgp-virtual-router.64512", "router-id=0.0.0.0"),
         ("cilium.io/bgp-virtual-router.64512", "local-port=65536"),
         ("cilium.io/bgp-virtual-router.64512", "local-port=-1"),
         ("cilium.io/bgp-virtual-router", "local-port=179"),
@@ -480,4 +481,21 @@ fn what_went_wrong_in_the_homelab_is_told() {
         },
     );
     assert!(has_note(&master, "waiting for Node k3s-master1"));
+}
+
+#[test]
+fn a_held_instance_may_announce_only_what_a_service_holds() {
+    let web = || service("web", "192.168.10.224", json!({}));
+    let policy = || policy("p", json!([router(json!({}))]));
+    let broken = || annotated("cilium.io/bgp-virtual-router.64512", "router-id=nonsense");
+    let unnumbered = || node("k3s1", &["fd00::21"]);
+    for node in [broken(), unnumbered()] {
+        let mut applied = crate::plan::diff::Applied::new();
+        crate::plan::diff::diff(&mut applied, plan([k3s1(), policy(), web()]));
+        let still = crate::plan::diff::diff(&mut applied, plan([node.clone(), policy(), web()]));
+        assert_eq!(still, vec![]);
+        crate::plan::diff::diff(&mut applied, plan([node, policy()]));
+        assert!(applied["64512"].routes.is_empty());
+        assert_eq!(applied["64512"].peers.len(), 1);
+    }
 }

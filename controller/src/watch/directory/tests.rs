@@ -512,3 +512,27 @@ async fn an_edit_among_ten_thousand_services_takes_effect_within_100_ms() {
         "{best:?}"
     );
 }
+
+#[tokio::test]
+async fn what_we_record_below_the_manifests_is_no_manifest() {
+    let parent = tempfile::tempdir().unwrap();
+    let state = parent.path().join("state");
+    fs::create_dir(&state).unwrap();
+    fs::write(parent.path().join("web.yaml"), service("web")).unwrap();
+    fs::write(
+        state.join("service_default_web.json"),
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web", "namespace": "default"}, "status": {}}).to_string(),
+    )
+    .unwrap();
+    fs::write(state.join("service_default_gone.json"), service("gone")).unwrap();
+    let open = |directory: &Path, left_out| {
+        let (_sender, recorded) = watch::channel(Arc::default());
+        DirectorySource::open_without(directory, "kube-system", recorded, Some(left_out))
+    };
+    let source = open(parent.path(), &state).unwrap();
+    let snapshot = source.observed().borrow().snapshot.clone();
+    assert_eq!(services(&snapshot), ["web"]);
+    assert!(snapshot.problems.is_empty(), "{:?}", snapshot.problems);
+    let error = open(&state, &state).unwrap_err().to_string();
+    assert!(error.contains("--state"), "{error}");
+}
