@@ -57,13 +57,14 @@ pub async fn run(config: RunConfig) -> Outcome {
     if let Some(address) = api.address() {
         info!(node, manifests = %config.manifests.display(), api = %address, "Fairway runs");
     }
-    tasks.spawn(serve_api(api, Arc::clone(&state)));
     if let Some(health) = health {
         tasks.spawn(serve_health(health, Arc::clone(&state)));
     }
 
-    let mut agent = Agent::new(config.settings(&node), config.allocate, statuses, state);
+    let mut agent = Agent::new(config.settings(&node), config.allocate, statuses, Arc::clone(&state));
     agent.step(&observed.borrow_and_update().clone()).await;
+    // Whoever asks before the first plan is in force waits for it, rather than being told that there is nothing.
+    tasks.spawn(serve_api(api, state));
     let outcome = loop {
         tokio::select! {
             changed = observed.changed() => if changed.is_err() {
