@@ -8,7 +8,7 @@ pub mod peers;
 mod routes;
 pub mod status;
 #[cfg(test)]
-mod strangers;
+mod tests;
 #[cfg(test)]
 mod testing;
 
