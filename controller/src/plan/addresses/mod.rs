@@ -143,7 +143,7 @@ impl AddressBook {
         plan
     }
 
-    /// The plan, and whether addresses are on their way from one Service to another.
+    /// The plan, and whether it is worth a second look.
     fn plan_once(
         &mut self,
         snapshot: &Snapshot,

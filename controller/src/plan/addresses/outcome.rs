@@ -18,7 +18,7 @@ pub(super) struct Outcome {
     pub(super) holders: Holders,
     /// Whether nothing is held and nothing left to write.
     pub(super) nothing_left: bool,
-    /// Whether addresses are on their way from one Service to another.
+    /// Whether addresses are on their way from one Service to another, and somebody lacks one.
     pub(super) in_motion: bool,
 }
 
@@ -30,10 +30,12 @@ impl Planning<'_> {
         let mut statuses: Vec<(ObjectName, ServiceStatus)> = Vec::with_capacity(self.entries.len());
         let mut holders: Holders = Vec::with_capacity(self.entries.len() + self.left.len());
         let mut nothing_left = true;
-        let mut in_motion = !self.leaving.is_empty() || !self.contested.is_empty();
+        let on_their_way = !self.leaving.is_empty() || !self.contested.is_empty();
+        let mut in_motion = false;
         for mut entry in std::mem::take(&mut self.entries) {
             let blocked = self.blocked(&entry);
             entry.waits |= !blocked.is_empty();
+            in_motion |= on_their_way && (entry.waits || entry.refusal.is_some());
             if entry.waits {
                 self.look_again(self.now + SOON);
             }
