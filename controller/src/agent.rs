@@ -61,7 +61,12 @@ pub async fn run(config: RunConfig) -> Outcome {
         tasks.spawn(serve_health(health, Arc::clone(&state)));
     }
 
-    let mut agent = Agent::new(config.settings(&node), config.allocate, statuses, Arc::clone(&state));
+    let mut agent = Agent::new(
+        config.settings(&node),
+        config.allocate,
+        statuses,
+        Arc::clone(&state),
+    );
     agent.step(&observed.borrow_and_update().clone()).await;
     // Whoever asks before the first plan is in force waits for it, rather than being told that there is nothing.
     tasks.spawn(serve_api(api, state));

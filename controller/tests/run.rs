@@ -32,7 +32,11 @@ impl Lab {
                 )
             })
             .collect();
-        fs::write(directory.path().join("manifests/nodes.yaml"), nodes.join("---\n")).unwrap();
+        fs::write(
+            directory.path().join("manifests/nodes.yaml"),
+            nodes.join("---\n"),
+        )
+        .unwrap();
         Self { directory }
     }
 
@@ -65,7 +69,10 @@ impl Lab {
     }
 
     async fn refused(&self, socket: &str, words: &[&str]) -> (Option<i32>, String) {
-        let output: Output = timeout(LIMIT, self.run(socket, words).output()).await.expect("it ends").unwrap();
+        let output: Output = timeout(LIMIT, self.run(socket, words).output())
+            .await
+            .expect("it ends")
+            .unwrap();
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         let last = text.lines().last().unwrap_or_default().to_owned();
         (output.status.code(), last)
@@ -92,7 +99,10 @@ fn signal(child: &Child, signal: Signal) {
 }
 
 async fn ended(mut child: Child) -> ExitStatus {
-    timeout(LIMIT, child.wait()).await.expect("it ends").unwrap()
+    timeout(LIMIT, child.wait())
+        .await
+        .expect("it ends")
+        .unwrap()
 }
 
 async fn health(address: &str, path: &str) -> String {
@@ -125,8 +135,16 @@ async fn two_nodes_on_loopback_addresses_run_side_by_side_with_their_own_health(
     let first = lab.running("1.sock", &["--node", "k3s1"]).await;
     let second = lab.running("2.sock", &["--node", "k3s2"]).await;
     for (address, node) in [("127.0.0.122:9633", "k3s1"), ("127.0.0.123:9633", "k3s2")] {
-        assert!(health(address, "/healthz").await.starts_with("HTTP/1.1 200"));
-        assert!(health(address, "/metrics").await.contains(&format!("node=\"{node}\"")));
+        assert!(
+            health(address, "/healthz")
+                .await
+                .starts_with("HTTP/1.1 200")
+        );
+        assert!(
+            health(address, "/metrics")
+                .await
+                .contains(&format!("node=\"{node}\""))
+        );
     }
     drop((first, second));
 }
@@ -142,8 +160,14 @@ async fn a_place_that_is_taken_is_named_with_exit_code_three() {
     let address = taken.local_addr().unwrap().to_string();
     let (code, text) = lab.refused("b.sock", &["--listen", &address]).await;
     assert_eq!(code, Some(3), "{text}");
-    assert!(text.contains(&address) && text.contains("--listen"), "{text}");
-    assert!(!exists(&lab.socket("b.sock")), "what it took before it gave up is given back");
+    assert!(
+        text.contains(&address) && text.contains("--listen"),
+        "{text}"
+    );
+    assert!(
+        !exists(&lab.socket("b.sock")),
+        "what it took before it gave up is given back"
+    );
 }
 
 #[tokio::test]
@@ -151,5 +175,8 @@ async fn among_several_nodes_one_has_to_be_named() {
     let lab = Lab::new(&[("k3s1", "127.0.0.125"), ("k3s2", "127.0.0.126")]);
     let (code, text) = lab.refused("a.sock", &["--listen", "off"]).await;
     assert_eq!(code, Some(2), "{text}");
-    assert!(text.contains("k3s1, k3s2") && text.contains("--node"), "{text}");
+    assert!(
+        text.contains("k3s1, k3s2") && text.contains("--node"),
+        "{text}"
+    );
 }

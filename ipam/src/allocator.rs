@@ -205,7 +205,8 @@ impl<O: Copy + Eq + Hash> Allocator<O> {
     pub fn set_sharing(&mut self, owner: O, sharing: Option<Sharing>) {
         let state = self.owners.entry(owner).or_default();
         let key = sharing.as_ref().map(|sharing| sharing.key.clone());
-        let before = std::mem::replace(&mut state.sharing, sharing.map(Box::new)).map(|sharing| sharing.key);
+        let before =
+            std::mem::replace(&mut state.sharing, sharing.map(Box::new)).map(|sharing| sharing.key);
         if before == key {
             return;
         }

@@ -86,7 +86,11 @@ impl Paths {
         let mut seen = HashSet::new();
         let of_path = |path: &Arc<Path>| {
             let is_first = seen.insert(Arc::as_ptr(&path.attributes));
-            if is_first { path.attributes.octets_in_memory() } else { 0 }
+            if is_first {
+                path.attributes.octets_in_memory()
+            } else {
+                0
+            }
         };
         self.known.iter().map(of_path).sum()
     }

@@ -601,7 +601,10 @@ impl Speaker {
         let families = [Family::IPV4_UNICAST, Family::IPV6_UNICAST];
         let notification = if let Some(family) = families.into_iter().find(exceeds) {
             too_many_prefixes(family, limit)
-        } else if neighbour.routes.takes_more_than(Self::MOST_ATTRIBUTE_OCTETS) {
+        } else if neighbour
+            .routes
+            .takes_more_than(Self::MOST_ATTRIBUTE_OCTETS)
+        {
             Reason::Cease(CeaseSubcode::OutOfResources).into()
         } else {
             return;

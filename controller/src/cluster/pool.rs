@@ -32,6 +32,8 @@ pub struct PoolFaults {
     pub readable: Vec<Block>,
     /// The selector, where that one is in order.
     pub readable_selector: Option<Selector>,
+    /// `allowFirstLastIPs: No`.
+    pub reserve_first_last: bool,
     /// `disabled`.
     pub disabled: bool,
 }
@@ -206,6 +208,7 @@ fn convert_spec(
             selector: selector.as_ref().err().map(Fault::to_string),
             readable: blocks,
             readable_selector: selector.ok(),
+            reserve_first_last,
             disabled,
         })
     };

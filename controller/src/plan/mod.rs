@@ -8,9 +8,9 @@ pub mod peers;
 mod routes;
 pub mod status;
 #[cfg(test)]
-mod strangers;
-#[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};

@@ -11,15 +11,21 @@
 //! |---|---|
 //! | `pools` | which spec of each pool is in force, who conflicts with whom, where an address belongs |
 //! | `ask` | what each Service asks for |
-//! | `holders` | what each Service holds: kept, adopted, or on its way out |
+//! | `holders` | what is known of each Service, side by side with it |
+//! | `keep` | who keeps what: what stays, what is adopted, what has to go |
 //! | `serve` | what is newly given: first claims, addresses asked for by name, any address |
+//! | `exchange` | Services that name each other's addresses |
+//! | `outcome` | the statuses, and what to remember |
 //! | `report` | reasons and messages |
 //!
 //! Order: a fresh address goes first to the Service created first, then by namespace and name. Objects without a creation
 //! time (manifests) count as the oldest, so among themselves the name decides.
 
 mod ask;
+mod exchange;
 mod holders;
+mod keep;
+mod outcome;
 mod pools;
 mod report;
 mod serve;
@@ -35,7 +41,7 @@ use ipam::Allocator;
 use crate::cluster::{IngressEntry, ObjectName, Service, Snapshot};
 
 use super::Settings;
-use holders::{Claim, Holder, Planning};
+use holders::{Claim, Holders, Planning};
 use pools::{PoolBook, Pools};
 
 const CLASS_BGP: &str = "io.cilium/bgp-control-plane";
@@ -45,6 +51,9 @@ const CLASS_L2: &str = "io.cilium/l2-announcer";
 const GRACE: Duration = Duration::from_millis(500);
 /// When to look again for an address that somebody is about to give up, should nothing be heard of it before.
 const SOON: Duration = Duration::from_millis(100);
+
+/// How often a plan with addresses on their way is looked at again; the second look nearly always changes nothing.
+const MOST_PASSES: usize = 4;
 
 /// A Service to the allocator: one number for each incarnation.
 type Owner = u64;
@@ -62,7 +71,7 @@ pub struct AddressBook {
     allocator: Allocator<Owner>,
     pools: PoolBook,
     /// By name.
-    holders: Vec<Box<Holder>>,
+    holders: Holders,
     /// Who lost an address with its pool and has the first claim on it when a pool brings it back.
     claims: BTreeMap<ObjectName, Claim>,
     next_owner: Owner,
@@ -121,6 +130,26 @@ impl AddressBook {
         if !snapshot.complete || (snapshot.pools.is_empty() && !self.awake) {
             return AddressPlan::default();
         }
+        let (mut plan, mut in_motion) = self.plan_once(snapshot, settings, now);
+        for _ in 0..MOST_PASSES {
+            if !in_motion {
+                break;
+            }
+            // Where addresses change hands a second look may find what the first one made possible.
+            let before = std::mem::take(&mut plan);
+            (plan, in_motion) = self.plan_once(snapshot, settings, now);
+            in_motion &= plan != before;
+        }
+        plan
+    }
+
+    /// The plan, and whether it is worth a second look.
+    fn plan_once(
+        &mut self,
+        snapshot: &Snapshot,
+        settings: &Settings,
+        now: Instant,
+    ) -> (AddressPlan, bool) {
         let start = !std::mem::replace(&mut self.awake, true);
         let pools = self
             .pools
@@ -129,14 +158,18 @@ impl AddressBook {
         let mut planning = Planning::new(self, &pools, snapshot, settings, now, first_pool);
         planning.settle_holders();
         planning.serve();
-        let (plan, holders, nothing_left) = planning.finish();
+        let outcome = planning.finish();
         let pools = pool_conditions(&pools, &self.allocator);
-        if snapshot.pools.is_empty() && nothing_left {
+        if snapshot.pools.is_empty() && outcome.nothing_left {
             self.sleep();
-            return AddressPlan::default();
+            return (AddressPlan::default(), false);
         }
-        self.holders = holders;
-        AddressPlan { pools, ..plan }
+        self.holders = outcome.holders;
+        let plan = AddressPlan {
+            pools,
+            ..outcome.plan
+        };
+        (plan, outcome.in_motion)
     }
 
     /// Forgets everything but the first claims, which last as long as we run.

@@ -343,7 +343,7 @@ fn in_force(pool: &cluster::Pool) -> InForce<'_> {
                 .readable_selector
                 .as_ref()
                 .filter(|_| broken.selector.is_none()),
-            reserve_first_last: false,
+            reserve_first_last: broken.reserve_first_last,
             disabled: broken.disabled,
             broken: true,
             unreadable: !broken.blocks.is_empty(),

@@ -155,6 +155,7 @@ impl PoolBuilder {
             selector: None,
             readable: spec.blocks,
             readable_selector: Some(spec.selector),
+            reserve_first_last: spec.reserve_first_last,
             disabled: spec.disabled,
         });
         self
@@ -172,6 +173,7 @@ impl PoolBuilder {
                 selector: Some("spec.serviceSelector: no".into()),
                 readable: spec.blocks,
                 readable_selector: None,
+                reserve_first_last: spec.reserve_first_last,
                 disabled: spec.disabled,
             });
         }

@@ -1,0 +1,255 @@
+//! What the statuses should say once everything is decided, and what to remember of it.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Instant;
+
+use super::holders::{Arrival, Entry, Holder, Holders, Planning, State, is_recorded, recorded};
+use super::{AddressPlan, SOON, ServiceStatus, report};
+use crate::cluster::{IngressEntry, IngressIpMode, ObjectName, Service};
+
+/// Writes that may be under way for one Service at most; more are forgotten, oldest first.
+const MOST_SENT: usize = 8;
+
+/// What comes of one pass over all Services.
+pub(super) struct Outcome {
+    /// Without the conditions of pools.
+    pub(super) plan: AddressPlan,
+    pub(super) holders: Holders,
+    /// Whether nothing is held and nothing left to write.
+    pub(super) nothing_left: bool,
+    /// Whether addresses are on their way from one Service to another, and somebody lacks one.
+    pub(super) in_motion: bool,
+}
+
+impl Planning<'_> {
+    /// The statuses, and what to remember.
+    pub(super) fn finish(mut self) -> Outcome {
+        self.book_elsewhere();
+        self.unbook_unkept();
+        let mut statuses: Vec<(ObjectName, ServiceStatus)> = Vec::with_capacity(self.entries.len());
+        let mut holders: Holders = Vec::with_capacity(self.entries.len() + self.left.len());
+        let mut nothing_left = true;
+        let on_their_way = !self.leaving.is_empty() || !self.contested.is_empty();
+        let mut in_motion = false;
+        for mut entry in std::mem::take(&mut self.entries) {
+            let blocked = self.blocked(&entry);
+            entry.waits |= !blocked.is_empty();
+            in_motion |= on_their_way && (entry.waits || entry.refusal.is_some());
+            if entry.waits {
+                self.look_again(self.now + SOON);
+            }
+            for held in &entry.holder.held {
+                if let State::Lost(until) = held.state {
+                    self.look_again(until);
+                }
+            }
+            let (holder, status) = entry.finish(&blocked);
+            nothing_left &= holder.held.is_empty() && holder.settled;
+            in_motion |= !holder.passed_on.is_empty();
+            if let Some(status) = status {
+                statuses.push((holder.name.clone(), status));
+            }
+            holders.push(holder);
+        }
+        let cleaning = !self.left.is_empty();
+        for (holder, service) in self.left {
+            let status = clean_status(&holder, service);
+            if status.ingress.len() == service.ingress.len() && service.recorded_condition.is_none()
+            {
+                self.allocator.forget(holder.owner);
+                continue;
+            }
+            nothing_left = false;
+            statuses.push((holder.name.clone(), status));
+            holders.push(holder);
+        }
+        for (name, service) in self.stale_conditions {
+            let ingress = service.ingress.clone();
+            statuses.push((
+                name.clone(),
+                ServiceStatus {
+                    ingress,
+                    condition: None,
+                },
+            ));
+        }
+        if cleaning {
+            holders.sort_by(|one, other| one.name.cmp(&other.name));
+        }
+        let plan = AddressPlan {
+            services: statuses.into_iter().collect(),
+            pools: BTreeMap::new(),
+            again_at: self.again_at,
+        };
+        Outcome {
+            plan,
+            holders,
+            nothing_left,
+            in_motion,
+        }
+    }
+
+    /// Books an address in a pool that selects its holder, unless the pool it is booked in selects another one.
+    fn book_elsewhere(&mut self) {
+        for (place, address, home) in std::mem::take(&mut self.elsewhere) {
+            let Some(holding) = self.allocator.holding(address) else {
+                continue;
+            };
+            let booked = holding.pool().and_then(|key| self.pools.get(key));
+            let keepers: Vec<usize> = if holding.is_shared() {
+                let by_owner = self.places_by_owner();
+                let places = holding
+                    .owners()
+                    .filter_map(|owner| by_owner.get(owner).copied());
+                places
+                    .filter(|&place| self.entries[place].holder.keeps(address))
+                    .collect()
+            } else {
+                vec![place]
+            };
+            let selected = |&place: &usize| {
+                booked.is_some_and(|view| view.selects(self.entries[place].service))
+            };
+            if keepers.contains(&place) && !keepers.iter().any(selected) {
+                self.allocator.book(address, Some(home));
+            }
+        }
+    }
+
+    /// An address counts in a pool only while one of our Services goes on holding it.
+    fn unbook_unkept(&mut self) {
+        for &address in &self.leaving {
+            let holding = self.allocator.holding(address);
+            let counts = holding.is_some_and(|holding| holding.pool().is_some());
+            if counts && !self.is_kept(address) {
+                self.allocator.book(address, None);
+            }
+        }
+    }
+
+    /// What a Service has been given and the status of somebody it may not share with still shows.
+    fn blocked(&self, entry: &Entry<'_>) -> Vec<IpAddr> {
+        if self.leaving.is_empty() && self.contested.is_empty() {
+            return Vec::new();
+        }
+        let Entry {
+            service, holder, ..
+        } = entry;
+        let is_new = |address: &IpAddr| recorded(service).all(|recorded| recorded != *address);
+        let left_behind = |address: IpAddr| {
+            self.leaving.contains(&address) && !self.in_the_way(holder.owner, address).is_empty()
+        };
+        let held = holder.held.iter().filter(|held| held.is_kept());
+        let new = held.map(|held| held.address).filter(is_new);
+        new.filter(|&address| left_behind(address) || self.is_contested(holder.owner, address))
+            .collect()
+    }
+
+    fn look_again(&mut self, at: Instant) {
+        self.again_at = Some(self.again_at.map_or(at, |earlier| earlier.min(at)));
+    }
+}
+
+impl Entry<'_> {
+    /// The desired status; `None` where the Service is to be left as it stands.
+    fn finish(self, blocked: &[IpAddr]) -> (Box<Holder>, Option<ServiceStatus>) {
+        let Self {
+            service,
+            mut holder,
+            refusal,
+            waits,
+            arrival,
+            ..
+        } = self;
+        holder.held.retain(|held| {
+            held.is_kept() || recorded(service).any(|recorded| recorded == held.address)
+        });
+        let condition = refusal.unwrap_or_else(report::satisfied);
+        let ingress = ingress(service, &holder, blocked);
+        let same_ingress = ingress.len() == service.ingress.len()
+            && ingress
+                .iter()
+                .zip(&service.ingress)
+                .all(|(ours, recorded)| ours.ip == recorded.ip);
+        if waits && same_ingress {
+            // What it lacks is about to become free: it is told when that is settled.
+            holder.settled = false;
+            return (holder, None);
+        }
+        let addresses = || ingress.iter().filter_map(|entry| entry.ip);
+        if !addresses().eq(holder.planned.iter().copied()) {
+            holder.planned = addresses().collect();
+        }
+        if !same_ingress && holder.sent.last() != Some(&holder.planned) {
+            holder.sent.push(holder.planned.clone());
+            let surplus = holder.sent.len().saturating_sub(MOST_SENT);
+            holder.sent.drain(..surplus);
+        }
+        let as_before = holder
+            .condition
+            .as_ref()
+            .is_none_or(|before| *before == condition);
+        let left_alone = condition.satisfied
+            && same_ingress
+            && holder.settled
+            && as_before
+            && arrival != Arrival::FromStart;
+        if !left_alone {
+            holder.settled = same_ingress && is_recorded(&condition, service);
+        }
+        holder.condition = Some(condition.clone());
+        let status = ServiceStatus {
+            ingress,
+            condition: Some(condition),
+        };
+        let untrue = left_alone
+            && !status
+                .condition
+                .as_ref()
+                .is_some_and(|condition| is_recorded(condition, service));
+        (holder, (!untrue).then_some(status))
+    }
+}
+
+/// The recorded entries that stay, as they stand and in their order, then what is new in the order obtained, without what
+/// is blocked.
+fn ingress(service: &Service, holder: &Holder, blocked: &[IpAddr]) -> Vec<IngressEntry> {
+    let mut ingress: Vec<IngressEntry> = Vec::with_capacity(holder.held.len());
+    for entry in &service.ingress {
+        let stays = entry.ip.is_some_and(|ip| holder.keeps(ip));
+        if stays && ingress.iter().all(|other| other.ip != entry.ip) {
+            ingress.push(entry.clone());
+        }
+    }
+    for held in holder.held.iter().filter(|held| held.is_kept()) {
+        let is_new = ingress.iter().all(|other| other.ip != Some(held.address));
+        if is_new && !blocked.contains(&held.address) {
+            ingress.push(IngressEntry {
+                ip: Some(held.address),
+                hostname: None,
+                ip_mode: IngressIpMode::Vip,
+            });
+        }
+    }
+    ingress
+}
+
+/// A Service that is not ours any more loses what we gave it; what somebody else put there meanwhile stays.
+fn clean_status(holder: &Holder, service: &Service) -> ServiceStatus {
+    let given = |entry: &&IngressEntry| {
+        entry
+            .ip
+            .is_some_and(|ip| holder.held.iter().any(|held| held.address == ip))
+    };
+    let ingress = service
+        .ingress
+        .iter()
+        .filter(|entry| !given(entry))
+        .cloned()
+        .collect();
+    ServiceStatus {
+        ingress,
+        condition: None,
+    }
+}
