@@ -1,6 +1,7 @@
 //! Who may import whom in the controller, and that no core knows its user: the table of docs/architecture.md, checked against the
 //! `use` lines and paths in the sources. bgp-core checks its own rooms.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -206,25 +207,44 @@ fn room_of(source: &Path, room: &str) -> Vec<PathBuf> {
         .collect()
 }
 
+/// The files of a room, without the modules that exist for tests alone.
 fn rust_files(place: &Path) -> Vec<PathBuf> {
     if place.is_file() {
         return vec![place.to_owned()];
     }
     let mut files = Vec::new();
+    let mut folders = Vec::new();
     for entry in fs::read_dir(place).unwrap_or_else(|error| panic!("{}: {error}", place.display()))
     {
         let path = entry.expect("a readable folder").path();
-        if path.file_stem().is_some_and(|stem| stem == "tests") {
-            continue;
-        }
         if path.is_dir() {
-            files.extend(rust_files(&path));
+            folders.push(path);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             files.push(path);
         }
     }
+    let for_tests: BTreeSet<String> = files.iter().flat_map(|file| test_modules(file)).collect();
+    let is_code = |path: &PathBuf| {
+        let stem = path.file_stem().and_then(|stem| stem.to_str());
+        stem.is_none_or(|stem| stem != "tests" && !for_tests.contains(stem))
+    };
+    files.retain(is_code);
+    folders.retain(is_code);
+    files.extend(folders.iter().flat_map(|folder| rust_files(folder)));
     files.sort();
     files
+}
+
+/// The names of `#[cfg(test)] mod name;` in a file.
+fn test_modules(file: &Path) -> Vec<String> {
+    let text =
+        fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    let after_marks = text.split("#[cfg(test)]").skip(1);
+    let modules = after_marks.filter_map(|rest| {
+        let line = rest.trim_start().lines().next()?;
+        line.strip_prefix("mod ")?.strip_suffix(';')
+    });
+    modules.map(str::to_owned).collect()
 }
 
 fn source(package: &str) -> PathBuf {
