@@ -163,14 +163,19 @@ fn a_peer_of_the_wrong_as_is_refused_and_named() {
     eventually(
         "fairway says that the peer's AS is another one",
         LATER,
-        || said(&fairway.peer(ROUTER), &["peer as"]),
+        || said(&fairway.peer(ROUTER), &["peer as", "64513"]),
     );
-    throughout("no session", Duration::from_secs(2), || {
-        holds(
-            !fairway.is_established(ROUTER) && learned(&gobgp).is_empty(),
-            fairway.peer(ROUTER),
-        )
-    });
+    throughout(
+        "no session, and the same reason",
+        Duration::from_secs(4),
+        || {
+            said(&fairway.peer(ROUTER), &["peer as", "64513"])?;
+            holds(
+                !fairway.is_established(ROUTER) && learned(&gobgp).is_empty(),
+                fairway.peer(ROUTER),
+            )
+        },
+    );
     drop(gobgp);
     let right = stage.gobgp_named("router-right");
     stage.until_established(&right, &fairway);

@@ -1,3 +1,4 @@
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -56,6 +57,18 @@ pub enum DownReason {
     ConnectFailed(String),
     /// The other one of two connections was kept (RFC 4271 section 6.8).
     Collision,
+}
+
+impl fmt::Display for DownReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sent(notification) => write!(f, "we sent {notification}"),
+            Self::Received(notification) => write!(f, "the peer sent {notification}"),
+            Self::ConnectionLost(error) => write!(f, "connection lost: {error}"),
+            Self::ConnectFailed(error) => f.write_str(error),
+            Self::Collision => f.write_str("the other one of two connections was kept"),
+        }
+    }
 }
 
 impl From<Ending> for DownReason {

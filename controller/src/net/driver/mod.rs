@@ -6,7 +6,7 @@ mod router;
 mod status;
 mod telling;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use bgp_core::capability::Capability;
@@ -106,8 +106,10 @@ struct PeerState {
     id: Option<PeerId>,
     /// A fault of ours that keeps it from working as planned (its password cannot be set).
     fault: Option<String>,
-    /// The last reason that was logged, so that one that repeats is logged once.
-    logged: Option<String>,
+    /// The reasons that were logged since the last session, so that those that repeat or take turns are logged once.
+    logged: BTreeSet<String>,
+    /// What one side last said against a session. A connection that is lost afterwards explains less.
+    objection: Option<String>,
 }
 
 #[derive(Debug)]

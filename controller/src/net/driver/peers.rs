@@ -69,7 +69,7 @@ impl Driver {
             router_id: self.identity.router_id,
         };
         let offered = settings.session.offered_capabilities(local);
-        let logged = former.and_then(|state| state.logged);
+        let logged = former.map(|state| state.logged).unwrap_or_default();
         self.names.insert(
             name.clone(),
             PeerState {
@@ -79,6 +79,7 @@ impl Driver {
                 id,
                 fault,
                 logged,
+                objection: None,
             },
         );
         self.update_callers();

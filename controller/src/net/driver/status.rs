@@ -10,7 +10,7 @@ use bgp_core::rib::Route;
 use bgp_core::speaker::{PeerId, PeerStatus};
 use bgp_core::{Family, Prefix};
 
-use super::telling::describe;
+use super::telling::describe_state;
 use super::{Driver, now};
 use crate::plan::PeerPlan;
 use crate::plan::action::Identity;
@@ -84,7 +84,7 @@ impl Driver {
                     .as_ref()
                     .filter(|status| status.session.is_none())
                     .and_then(|status| status.last_down.as_ref())
-                    .map(describe);
+                    .map(|last| describe_state(state, last, self.identity.local_asn));
                 let error = state
                     .plan
                     .blocked

@@ -1,12 +1,18 @@
 //! What goes to the log, once each.
 
+use bgp_core::Asn;
 use bgp_core::peer::DownReason;
 use bgp_core::speaker::{Event as SpeakerEvent, PeerId};
+use bgp_core::types::{OpenSubcode, Reason};
 use tracing::{debug, info, warn};
 
-use super::{Driver, LOGGED_ROUTES};
+use super::{Driver, LOGGED_ROUTES, PeerState};
 use crate::cluster::ObjectName;
+use crate::plan::PeerPlan;
 use crate::plan::action::Change;
+
+/// More reasons than these in turn, and they are logged anew.
+const REASONS_KEPT: usize = 8;
 
 impl Driver {
     pub(super) fn tell(&mut self, peer: PeerId, event: SpeakerEvent) {
@@ -20,18 +26,14 @@ impl Driver {
                 was_established: true,
             } = event
             {
-                info!(
-                    instance,
-                    peer = name,
-                    "session ended: {}",
-                    describe(&reason)
-                );
+                info!(instance, peer = name, "session ended: {reason}");
             }
             return;
         };
         match event {
             SpeakerEvent::Established(session) => {
-                state.logged = None;
+                state.logged.clear();
+                state.objection = None;
                 info!(
                     instance,
                     peer = name,
@@ -53,15 +55,21 @@ impl Driver {
                 reason,
                 was_established,
             } => {
-                let text = describe(&reason);
+                let text = describe(&reason, &state.plan, self.identity.local_asn);
+                if state.logged.len() >= REASONS_KEPT {
+                    state.logged.clear();
+                }
+                let is_new = state.logged.insert(text.clone());
                 if was_established {
                     warn!(instance, peer = name, "session ended: {text}");
-                } else if state.logged.as_ref() == Some(&text) {
-                    debug!(instance, peer = name, "no session: {text}");
-                } else {
+                } else if is_new {
                     warn!(instance, peer = name, "no session: {text}");
+                } else {
+                    debug!(instance, peer = name, "no session: {text}");
                 }
-                state.logged = Some(text);
+                if matches!(reason, DownReason::Sent(_) | DownReason::Received(_)) {
+                    state.objection = Some(text);
+                }
             }
             SpeakerEvent::Fault(fault) => warn!(instance, peer = name, "faulty UPDATE: {fault:?}"),
             SpeakerEvent::State(now) => debug!(instance, peer = name, state = %now, "state"),
@@ -133,13 +141,28 @@ fn because(objects: &[ObjectName]) -> String {
     }
 }
 
-/// Why there is no session, for people.
-pub(super) fn describe(reason: &DownReason) -> String {
-    match reason {
-        DownReason::Sent(notification) => format!("we sent {notification}"),
-        DownReason::Received(notification) => format!("the peer sent {notification}"),
-        DownReason::ConnectionLost(error) => format!("connection lost: {error}"),
-        DownReason::ConnectFailed(error) => error.clone(),
-        DownReason::Collision => "the other one of two connections was kept".to_owned(),
+/// Why there is no session, with what the policy says where that may be the mistake.
+pub(super) fn describe(reason: &DownReason, plan: &PeerPlan, local_asn: Asn) -> String {
+    let bad_peer_as = Reason::Open(OpenSubcode::BadPeerAs);
+    match (reason, plan.asn) {
+        (DownReason::Sent(sent), Some(asn)) if sent.reason == bad_peer_as => {
+            format!("{reason}: it is not AS {asn}, as its peerASN says")
+        }
+        (DownReason::Received(received), _) if received.reason == bad_peer_as => {
+            format!("{reason}: it expects another AS of us than {local_asn}, our localASN")
+        }
+        _ => reason.to_string(),
+    }
+}
+
+/// Why there is no session now; where that is a mere connection, also what was said against a session before.
+pub(super) fn describe_state(state: &PeerState, last: &DownReason, local_asn: Asn) -> String {
+    let text = describe(last, &state.plan, local_asn);
+    match (&state.objection, last) {
+        (
+            Some(objection),
+            DownReason::ConnectionLost(_) | DownReason::ConnectFailed(_) | DownReason::Collision,
+        ) => format!("{objection} (since then: {text})"),
+        _ => text,
     }
 }
