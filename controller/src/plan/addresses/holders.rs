@@ -195,6 +195,10 @@ impl<'a> Planning<'a> {
         next_owner: &mut Owner,
     ) {
         if !is_ours(service, settings) {
+            // Also while we clean up behind ourselves: what else its status shows is already another controller's.
+            if service.is_load_balancer && !service.ingress.is_empty() {
+                self.foreign.push(service);
+            }
             if let Some(mut holder) = holder {
                 holder.left = true;
                 holder.shares = false;
@@ -202,8 +206,6 @@ impl<'a> Planning<'a> {
                 self.left.push((holder, service));
             } else if !service.is_load_balancer && service.recorded_condition.is_some() {
                 self.stale_conditions.push((name, service));
-            } else if service.is_load_balancer && !service.ingress.is_empty() {
-                self.foreign.push(service);
             }
             return;
         }

@@ -333,6 +333,20 @@ fn a_service_that_is_not_ours_any_more_is_cleaned_and_one_that_never_was_is_not_
 }
 
 #[test]
+fn what_another_controller_gives_a_service_that_left_us_counts_as_taken_at_once() {
+    let mut world = World::new();
+    world.add_pool(pool("p", &["10.0.0.0/30"]));
+    world.add(service("t/a").naming("10.0.0.3"));
+    world.settle();
+    world.add(service("t/a").class("example.com/other"));
+    world.write_ingress("t/a", &["10.0.0.3", "10.0.0.0"]);
+    world.add(service("t/b"));
+    world.settle();
+    assert_eq!(world.ingress("t/a"), ["10.0.0.0"]);
+    assert_eq!(world.ingress("t/b"), ["10.0.0.1"]);
+}
+
+#[test]
 fn nobody_gets_an_address_before_its_last_holders_status_is_without_it() {
     let mut world = World::new();
     world.add_pool(pool("p", &["10.0.0.0/32"]).selecting("color", "blue"));
