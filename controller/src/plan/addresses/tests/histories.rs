@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 
 use super::super::ask::Ask;
 use super::super::{AddressPlan, is_ours};
@@ -402,8 +403,18 @@ fn play(steps: &[Step], strict: bool) {
     }
 }
 
+/// The same thousand at every run, so that the gate gives the same answer tomorrow; another thousand with PROPTEST_RNG_SEED.
+fn thousand_histories() -> ProptestConfig {
+    let config = ProptestConfig::with_cases(1000);
+    let rng_seed = match config.rng_seed {
+        RngSeed::Random => RngSeed::Fixed(1),
+        given @ RngSeed::Fixed(_) => given,
+    };
+    ProptestConfig { rng_seed, ..config }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
+    #![proptest_config(thousand_histories())]
 
     #[test]
     fn no_history_moves_an_address_unasked_or_gives_it_to_two(steps in prop::collection::vec(step(true), 1..60)) {
