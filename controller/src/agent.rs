@@ -5,6 +5,7 @@ mod signals;
 mod telling;
 
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,9 +18,10 @@ use self::instances::Instances;
 use self::signals::Signals;
 use self::telling::Telling;
 use crate::apply::directory::StateDirectory;
+use crate::args::Ipam;
 use crate::cli::{Failure, Outcome};
 use crate::cluster::Snapshot;
-use crate::config::{Listen, RunConfig};
+use crate::config::{Listen, RunConfig, Source};
 use crate::net::changes::Changes;
 use crate::observe::api::{Api, BindError};
 use crate::observe::health::Health;
@@ -41,7 +43,16 @@ pub async fn run(config: RunConfig) -> Outcome {
     let mut signals = Signals::take()
         .map_err(|error| Failure::Unreachable(format!("run: signals cannot be taken: {error}")))?;
     let api = bind_api(&config).await?;
-    let (statuses, source) = block_in_place(|| open(&config))?;
+    let Source::Directory {
+        manifests,
+        state: directory,
+    } = &config.source
+    else {
+        return Err(Failure::Usage(
+            "run: reading objects from Kubernetes is not built yet".to_owned(),
+        ));
+    };
+    let (statuses, source) = block_in_place(|| open(&config, manifests, directory.as_deref()))?;
     let mut observed = source.observed();
     let snapshot = Arc::clone(&observed.borrow_and_update().snapshot);
     let node = node(&config, &snapshot)?;
@@ -55,7 +66,7 @@ pub async fn run(config: RunConfig) -> Outcome {
         format!("the directory of manifests is no longer watched: {result:?}")
     });
     if let Some(address) = api.address() {
-        info!(node, manifests = %config.manifests.display(), api = %address, "Fairway runs");
+        info!(node, manifests = %manifests.display(), api = %address, "Fairway runs");
     }
     if let Some(health) = health {
         tasks.spawn(serve_health(health, Arc::clone(&state)));
@@ -63,7 +74,7 @@ pub async fn run(config: RunConfig) -> Outcome {
 
     let mut agent = Agent::new(
         config.settings(&node),
-        config.allocate,
+        config.ipam != Ipam::Off,
         statuses,
         Arc::clone(&state),
     );
@@ -204,17 +215,17 @@ impl Agent {
 }
 
 /// Blocks for as long as reading takes.
-fn open(config: &RunConfig) -> Result<(StateDirectory, DirectorySource), Failure> {
-    let statuses = StateDirectory::open(config.state.as_deref())
+fn open(
+    config: &RunConfig,
+    manifests: &Path,
+    directory: Option<&Path>,
+) -> Result<(StateDirectory, DirectorySource), Failure> {
+    let statuses = StateDirectory::open(directory)
         .map_err(|error| Failure::Unreachable(format!("run: --state: {error}")))?;
     let recorded = statuses.recorded();
-    let source = DirectorySource::open_without(
-        &config.manifests,
-        &config.secrets_namespace,
-        recorded,
-        config.state.as_deref(),
-    )
-    .map_err(|error| Failure::Unreachable(format!("run: --manifests: {error}")))?;
+    let source =
+        DirectorySource::open_without(manifests, &config.secrets_namespace, recorded, directory)
+            .map_err(|error| Failure::Unreachable(format!("run: --manifests: {error}")))?;
     Ok((statuses, source))
 }
 

@@ -71,9 +71,15 @@ pub struct RunArgs {
     /// Whether this process allocates addresses; `auto` leaves them alone where Cilium's operator does it.
     #[arg(long, value_enum, default_value_t = Ipam::Auto, value_name = "WHO")]
     pub ipam: Ipam,
-    /// Reach Kubernetes as this file says.
+    /// Reach Kubernetes as this file says, instead of as the pod that this process runs in.
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
+    /// The namespace of the lease by which one process is chosen to allocate [default: the pod's own, else kube-system].
+    #[arg(long, value_name = "NAME", env = "POD_NAMESPACE")]
+    pub namespace: Option<String>,
+    /// For how long a deleted Service's addresses are kept for one that is made under the same name.
+    #[arg(long, value_name = "TIME", default_value = "1h")]
+    pub address_memory: String,
 }
 
 /// `fairway demo`

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::args::{DefaultIpam, Ipam, LogFormat, RunArgs};
 use crate::cli::Failure;
@@ -18,10 +19,8 @@ const HEALTH_PORT: u16 = 9633;
 /// A run that can be started.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunConfig {
-    /// The directory that objects come from.
-    pub manifests: PathBuf,
-    /// Where statuses are kept.
-    pub state: Option<PathBuf>,
+    /// Where objects come from and statuses go.
+    pub source: Source,
     /// The node, where it was named.
     pub node: Option<String>,
     /// Where the local API may be served: the first place that can be had.
@@ -37,7 +36,28 @@ pub struct RunConfig {
     /// Whether Services without a class are ours.
     pub default_ipam: bool,
     /// Whether we allocate.
-    pub allocate: bool,
+    pub ipam: Ipam,
+    /// How long the addresses of a deleted Service are kept for one of the same name.
+    pub address_memory: Duration,
+}
+
+/// Where objects come from and statuses go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// YAML files.
+    Directory {
+        /// The directory that objects come from.
+        manifests: PathBuf,
+        /// Where statuses are kept.
+        state: Option<PathBuf>,
+    },
+    /// A Kubernetes API server.
+    Kubernetes {
+        /// How to reach it; `None`: as the pod that we run in.
+        kubeconfig: Option<PathBuf>,
+        /// Where the lease lives; `None`: the pod's own namespace, else `kube-system`.
+        namespace: Option<String>,
+    },
 }
 
 /// Where health and metrics are served.
@@ -57,31 +77,14 @@ impl RunConfig {
     /// # Errors
     /// The argument that is wrong, and what to do.
     pub fn new(args: RunArgs, runtime_directory: Option<PathBuf>) -> Result<Self, Failure> {
-        let Some(manifests) = args.manifests else {
-            return Err(Failure::Usage(
-                "run: reading objects from Kubernetes is not built yet; give --manifests DIR, a directory of YAML files".to_owned(),
-            ));
-        };
-        if args.kubeconfig.is_some() {
-            return Err(Failure::Usage(
-                "run: --kubeconfig and --manifests exclude each other: objects come from one place"
-                    .to_owned(),
-            ));
-        }
-        if !manifests.is_dir() {
-            return Err(Failure::Unreachable(format!(
-                "run: --manifests {}: there is no such directory that can be read",
-                manifests.display()
-            )));
-        }
+        let source = source(&args)?;
         if args.node.as_deref() == Some("") {
             return Err(Failure::Usage(
                 "run: --node (or NODE_NAME) is empty; name a Node".to_owned(),
             ));
         }
         Ok(Self {
-            manifests,
-            state: args.state,
+            source,
             node: args.node,
             api: match args.api {
                 Some(text) => vec![api_address(&text, args.api_allow_remote)?],
@@ -95,7 +98,8 @@ impl RunConfig {
             no_service_endpoints_routable: args.enable_no_service_endpoints_routable,
             secrets_namespace: args.bgp_secrets_namespace,
             default_ipam: args.default_lb_service_ipam == DefaultIpam::Lbipam,
-            allocate: args.ipam != Ipam::Off,
+            ipam: args.ipam,
+            address_memory: address_memory(&args.address_memory)?,
         })
     }
 
@@ -111,6 +115,70 @@ impl RunConfig {
             l2_enabled: true,
         }
     }
+}
+
+fn source(args: &RunArgs) -> Result<Source, Failure> {
+    let Some(manifests) = &args.manifests else {
+        if args.state.is_some() {
+            return Err(Failure::Usage(
+                "run: --state goes with --manifests; in a cluster the API server keeps the statuses".to_owned(),
+            ));
+        }
+        return Ok(Source::Kubernetes {
+            kubeconfig: args.kubeconfig.clone(),
+            namespace: args.namespace.clone(),
+        });
+    };
+    if args.kubeconfig.is_some() {
+        return Err(Failure::Usage(
+            "run: --kubeconfig and --manifests exclude each other: objects come from one place"
+                .to_owned(),
+        ));
+    }
+    if !manifests.is_dir() {
+        return Err(Failure::Unreachable(format!(
+            "run: --manifests {}: there is no such directory that can be read",
+            manifests.display()
+        )));
+    }
+    Ok(Source::Directory {
+        manifests: manifests.clone(),
+        state: args.state.clone(),
+    })
+}
+
+/// `1h`, `90m`, `1h30m`, `45s`, `0`.
+fn address_memory(text: &str) -> Result<Duration, Failure> {
+    let wrong = || {
+        Failure::Usage(format!(
+            "run: --address-memory {text}: not a time; say something like 1h, 90m or 0"
+        ))
+    };
+    let (mut seconds, mut number) = (0_u64, String::new());
+    for character in text.chars() {
+        let unit = match character {
+            '0'..='9' => {
+                number.push(character);
+                continue;
+            }
+            'd' => 86_400,
+            'h' => 3_600,
+            'm' => 60,
+            's' => 1,
+            _ => return Err(wrong()),
+        };
+        let count: u64 = std::mem::take(&mut number).parse().map_err(|_| wrong())?;
+        seconds = count
+            .checked_mul(unit)
+            .and_then(|more| seconds.checked_add(more))
+            .ok_or_else(wrong)?;
+    }
+    match number.as_str() {
+        "0" => {}
+        "" if !text.is_empty() => {}
+        _ => return Err(wrong()),
+    }
+    Ok(Duration::from_secs(seconds))
 }
 
 impl Listen {
@@ -205,10 +273,45 @@ mod tests {
     }
 
     #[test]
-    fn without_manifests_there_is_nowhere_to_read_from_yet() {
-        let failure = config("").unwrap_err();
-        assert_eq!(failure.exit_code(), 2);
-        assert!(failure.to_string().contains("--manifests"));
+    fn objects_come_from_one_place_and_kubernetes_is_the_default() {
+        let kubernetes = |kubeconfig: Option<&str>| Source::Kubernetes {
+            kubeconfig: kubeconfig.map(PathBuf::from),
+            namespace: None,
+        };
+        assert_eq!(config("").unwrap().source, kubernetes(None));
+        assert_eq!(
+            config("--kubeconfig a").unwrap().source,
+            kubernetes(Some("a"))
+        );
+        assert!(failure("--kubeconfig a --manifests .").contains("exclude each other"));
+        assert!(failure("--state .").contains("--manifests"));
+    }
+
+    #[test]
+    fn the_memory_of_addresses_is_a_time() {
+        for (text, seconds) in [
+            ("1h", 3600),
+            ("90m", 5400),
+            ("1h30m", 5400),
+            ("0", 0),
+            ("2d", 172_800),
+            ("45s", 45),
+        ] {
+            let config = config(&format!("--address-memory {text}")).unwrap();
+            assert_eq!(
+                config.address_memory,
+                Duration::from_secs(seconds),
+                "{text}"
+            );
+        }
+        assert_eq!(
+            config("").unwrap().address_memory,
+            Duration::from_secs(3600)
+        );
+        for text in ["5", "h", "1.5h", "-1h", "99999999999999999999h", "1h5"] {
+            let line = format!("--address-memory={text}");
+            assert!(failure(&line).contains("--address-memory"), "{text}");
+        }
     }
 
     #[test]

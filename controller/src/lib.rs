@@ -9,6 +9,7 @@ pub mod cli;
 pub mod cluster;
 pub mod config;
 pub mod crd;
+pub mod lease;
 pub mod net;
 pub mod observe;
 pub mod plan;

@@ -37,7 +37,7 @@ pub use peering_policy::{
 pub use pod_ip_pool::PodIpPool;
 pub use pool::{Block, Pool, PoolFaults, PoolSpec, RecordedCondition};
 pub use selector::{Requirement, Selector};
-pub use service::{IngressEntry, IngressIpMode, Service, ServicePort, TrafficPolicy};
+pub use service::{IngressEntry, IngressIpMode, Service, ServicePort, TrafficPolicy, Writer};
 pub use store::{RecordedStatuses, Store};
 
 /// Namespace and name; for cluster-scoped objects the namespace is empty.
@@ -102,6 +102,9 @@ pub struct Snapshot {
     pub pod_ip_pools: BTreeMap<String, PodIpPool>,
     /// Secrets of the BGP secrets namespace, by name, key `password` only; `None` where the Secret lacks that key.
     pub passwords: BTreeMap<String, Option<Password>>,
+    /// Kinds that the API server refuses to show us, with what it said. Such a kind counts as listed, so that the rest
+    /// works; of a kind that was readable before, the objects known last stay.
+    pub unreadable: BTreeMap<Kind, String>,
     /// What is wrong with objects that could not be taken as they stand.
     pub problems: Vec<Problem>,
 }

@@ -38,8 +38,19 @@ pub struct Service {
     pub external_ips: Vec<IpAddr>,
     /// `status.loadBalancer.ingress`, as the API (or the state directory) has it.
     pub ingress: Vec<IngressEntry>,
+    /// Who wrote the addresses in the status last, as far as `metadata.managedFields` tells.
+    pub ingress_writer: Option<Writer>,
     /// The condition `cilium.io/IPAMRequestSatisfied` as recorded: status, reason, message, lastTransitionTime.
     pub recorded_condition: Option<(String, String, String, String)>,
+}
+
+/// An owner of a field, from `metadata.managedFields`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Writer {
+    /// `manager`.
+    pub manager: String,
+    /// `time` in seconds since 1970; `None` where it is not given.
+    pub time: Option<i64>,
 }
 
 /// One port of a Service.
@@ -188,6 +199,7 @@ pub(super) fn convert(name: &ObjectName, value: &Value, status: &Value) -> Conve
         return Err(faults);
     }
     let service = Service {
+        ingress_writer: None,
         meta,
         is_load_balancer: kind == "LoadBalancer",
         class: spec.load_balancer_class,

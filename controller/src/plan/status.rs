@@ -247,6 +247,7 @@ mod tests {
                 reason: "satisfied",
                 message: String::new(),
             }),
+            foreign: None,
         }
     }
 
@@ -317,6 +318,7 @@ mod tests {
             &ServiceStatus {
                 ingress: vec![],
                 condition: None,
+                foreign: None,
             },
             NOW,
         );
@@ -326,7 +328,8 @@ mod tests {
                 &written,
                 &ServiceStatus {
                     ingress: vec![],
-                    condition: None
+                    condition: None,
+                    foreign: None
                 },
                 NOW
             ),
@@ -338,7 +341,8 @@ mod tests {
                 &untouched,
                 &ServiceStatus {
                     ingress: vec![],
-                    condition: None
+                    condition: None,
+                    foreign: None
                 },
                 NOW
             ),

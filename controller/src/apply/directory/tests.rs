@@ -47,6 +47,7 @@ fn plan(services: Services<'_>) -> AddressPlan {
             reason: "satisfied",
             message: String::new(),
         }),
+        foreign: None,
     };
     let pool = PoolCondition {
         kind: "cilium.io/IPsTotal",
@@ -55,6 +56,7 @@ fn plan(services: Services<'_>) -> AddressPlan {
         message: "16".to_owned(),
     };
     AddressPlan {
+        departures: BTreeMap::new(),
         services: services
             .iter()
             .map(|(name, address)| (name_of(name), status(address)))

@@ -34,6 +34,7 @@ mod serve;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use ipam::Allocator;
@@ -84,8 +85,19 @@ pub struct AddressPlan {
     pub services: BTreeMap<ObjectName, ServiceStatus>,
     /// Desired conditions of each pool, complete as far as they are ours; absent = do not touch.
     pub pools: BTreeMap<String, Vec<PoolCondition>>,
+    /// Why an address goes from a Service that loses one, for Events and the log.
+    pub departures: BTreeMap<ObjectName, Vec<Departure>>,
     /// When to plan again although nothing changed (an address kept for its pool to come back).
     pub again_at: Option<Instant>,
+}
+
+/// An address that goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Departure {
+    /// The address.
+    pub address: IpAddr,
+    /// Why, such as `no pool contains it any more`.
+    pub reason: &'static str,
 }
 
 /// The part of a Service's status that is ours.
@@ -95,6 +107,9 @@ pub struct ServiceStatus {
     pub ingress: Vec<IngressEntry>,
     /// `cilium.io/IPAMRequestSatisfied`; `None`: the condition has to go (or was never there).
     pub condition: Option<ServiceCondition>,
+    /// The other controller that keeps writing addresses into this Service, so that we left it alone
+    /// (`fairway.dev/ForeignController`); `None`: that condition has to go.
+    pub foreign: Option<String>,
 }
 
 /// `cilium.io/IPAMRequestSatisfied`.

@@ -71,6 +71,7 @@ impl Planning<'_> {
                 ServiceStatus {
                     ingress,
                     condition: None,
+                    foreign: None,
                 },
             ));
         }
@@ -80,6 +81,7 @@ impl Planning<'_> {
         let plan = AddressPlan {
             services: statuses.into_iter().collect(),
             pools: BTreeMap::new(),
+            departures: BTreeMap::new(),
             again_at: self.again_at,
         };
         Outcome {
@@ -202,6 +204,7 @@ impl Entry<'_> {
         let status = ServiceStatus {
             ingress,
             condition: Some(condition),
+            foreign: None,
         };
         let untrue = left_alone
             && !status
@@ -251,5 +254,6 @@ fn clean_status(holder: &Holder, service: &Service) -> ServiceStatus {
     ServiceStatus {
         ingress,
         condition: None,
+        foreign: None,
     }
 }

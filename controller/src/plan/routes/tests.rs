@@ -149,6 +149,7 @@ fn planned_addresses_count_before_recorded_ones() {
         ServiceStatus {
             ingress,
             condition: None,
+            foreign: None,
         },
     );
     addresses.services.insert(
@@ -156,6 +157,7 @@ fn planned_addresses_count_before_recorded_ones() {
         ServiceStatus {
             ingress: vec![],
             condition: None,
+            foreign: None,
         },
     );
     let plan = peers::plan(&snapshot(values.clone()), &addresses, &settings());
@@ -165,6 +167,7 @@ fn planned_addresses_count_before_recorded_ones() {
         ServiceStatus {
             ingress: vec![],
             condition: None,
+            foreign: None,
         },
     );
     let plan = peers::plan(&snapshot(values), &addresses, &settings());
@@ -647,7 +650,7 @@ proptest! {
             }
             if let Some(planned) = &drawn.planned {
                 let entry = |number: &u8| IngressEntry { ip: address(0, *number).parse().ok(), hostname: None, ip_mode: IngressIpMode::Absent };
-                let status = ServiceStatus { ingress: planned.iter().map(entry).collect(), condition: None };
+                let status = ServiceStatus { ingress: planned.iter().map(entry).collect(), condition: None, foreign: None };
                 addresses.services.insert(ObjectName { namespace: "default".into(), name }, status);
             }
         }
