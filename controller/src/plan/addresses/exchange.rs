@@ -60,9 +60,13 @@ impl Planning<'_> {
                     continue;
                 }
             };
-            if !self.entries[place].holder.keeps(address)
-                && let Err(condition) = self.take_named(place, address, exchange)
-            {
+            if self.entries[place].holder.keeps(address) {
+                if self.is_shown_elsewhere(&self.entries[place], address) {
+                    // It cannot be recorded here before it is gone there: until then nothing is given up for it.
+                    self.entries[place].waits = true;
+                    refusal = Some(report::in_use(address));
+                }
+            } else if let Err(condition) = self.take_named(place, address, exchange) {
                 refusal = Some(condition);
             }
         }
@@ -215,6 +219,9 @@ impl Planning<'_> {
                 return None;
             };
             if entry.holder.keeps(address) {
+                if self.is_shown_elsewhere(entry, address) {
+                    return None;
+                }
                 continue;
             }
             self.pool_for_named(place, address).ok()?;

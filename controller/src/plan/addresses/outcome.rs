@@ -35,6 +35,9 @@ impl Planning<'_> {
         for mut entry in std::mem::take(&mut self.entries) {
             let blocked = self.blocked(&entry);
             entry.waits |= !blocked.is_empty();
+            if let Some(&address) = blocked.first() {
+                entry.refusal.get_or_insert_with(|| report::in_use(address));
+            }
             in_motion |= on_their_way && (entry.waits || entry.refusal.is_some());
             if entry.waits {
                 self.look_again(self.now + SOON);
@@ -135,16 +138,9 @@ impl Planning<'_> {
         if self.leaving.is_empty() && self.contested.is_empty() {
             return Vec::new();
         }
-        let Entry {
-            service, holder, ..
-        } = entry;
-        let is_new = |address: &IpAddr| recorded(service).all(|recorded| recorded != *address);
-        let left_behind = |address: IpAddr| {
-            self.leaving.contains(&address) && !self.in_the_way(holder.owner, address).is_empty()
-        };
-        let held = holder.held.iter().filter(|held| held.is_kept());
-        let new = held.map(|held| held.address).filter(is_new);
-        new.filter(|&address| left_behind(address) || self.is_contested(holder.owner, address))
+        let held = entry.holder.held.iter().filter(|held| held.is_kept());
+        held.map(|held| held.address)
+            .filter(|&address| self.is_shown_elsewhere(entry, address))
             .collect()
     }
 

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use ipam::{Family, PoolKey, Refusal, Request, Wanted};
 
 use super::exchange::{Exchange, Turn};
-use super::holders::{Held, Planning, State};
+use super::holders::{Entry, Held, Planning, State, recorded};
 use super::pools::Standing;
 use super::{Owner, ServiceCondition, report};
 
@@ -277,6 +277,16 @@ impl Planning<'_> {
         carriers
             .copied()
             .any(|carrier| carrier != owner && self.allocator.compatible(owner, carrier).is_err())
+    }
+
+    /// Whether an address that a Service holds, and that is not recorded as its own yet, is still shown by the status of
+    /// somebody with whom it may not share it.
+    pub(super) fn is_shown_elsewhere(&self, entry: &Entry<'_>, address: IpAddr) -> bool {
+        let owner = entry.holder.owner;
+        let left_behind =
+            || self.leaving.contains(&address) && !self.in_the_way(owner, address).is_empty();
+        recorded(entry.service).all(|recorded| recorded != address)
+            && (left_behind() || self.is_contested(owner, address))
     }
 
     /// Whether any of our Services goes on holding the address.
