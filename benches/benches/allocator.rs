@@ -159,6 +159,7 @@ fn plan(criterion: &mut Criterion) {
         ipv6: true,
         bgp_enabled: true,
         l2_enabled: true,
+        address_memory: std::time::Duration::from_secs(3600),
     };
     let mut group = criterion.benchmark_group("plan_10000_services");
     group.sample_size(30);

@@ -89,7 +89,7 @@ pub struct Snapshot {
     /// Nodes by name. A node that is known only by its CiliumNode is here too (its labels, addresses and pod CIDRs).
     pub nodes: BTreeMap<String, Node>,
     /// Services.
-    pub services: BTreeMap<ObjectName, Service>,
+    pub services: BTreeMap<ObjectName, std::sync::Arc<Service>>,
     /// EndpointSlices by the Service they belong to.
     pub endpoints: BTreeMap<ObjectName, Vec<EndpointSlice>>,
     /// CiliumLoadBalancerIPPools by name.

@@ -103,7 +103,7 @@ impl Store {
                 Some(Converted::Node(node)) => drop(nodes.insert(name, node)),
                 Some(Converted::CiliumNode(node)) => drop(cilium_nodes.insert(name, node)),
                 Some(Converted::Service(service)) => {
-                    drop(snapshot.services.insert(key.name.clone(), service.clone()))
+                    drop(snapshot.services.insert(key.name.clone(), service.clone().into()))
                 }
                 Some(Converted::EndpointSlice(Some(slice))) => {
                     snapshot

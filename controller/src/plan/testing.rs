@@ -29,6 +29,7 @@ pub(super) fn settings() -> Settings {
         ipv6: true,
         bgp_enabled: true,
         l2_enabled: true,
+        address_memory: Duration::from_secs(3600),
     }
 }
 
