@@ -163,18 +163,7 @@ impl<O: Copy + Eq + Hash> Allocator<O> {
 
     /// Takes an address away from an owner; it is free when nobody else holds it. False where the owner did not hold it.
     pub fn release(&mut self, owner: O, address: IpAddr) -> bool {
-        let Some(holding) = self.holdings.get_mut(&address) else {
-            return false;
-        };
-        if holding.first == owner {
-            if holding.others.is_empty() {
-                self.free(address);
-            } else {
-                holding.first = holding.others.remove(0);
-            }
-        } else if let Some(place) = holding.others.iter().position(|other| *other == owner) {
-            holding.others.remove(place);
-        } else {
+        if !self.leave(owner, address) {
             return false;
         }
         if let Some(state) = self.owners.get_mut(&owner) {
@@ -190,10 +179,14 @@ impl<O: Copy + Eq + Hash> Allocator<O> {
 
     /// Takes everything away from an owner and forgets its terms.
     pub fn forget(&mut self, owner: O) {
-        while let Some(&address) = self.held_by(owner).last() {
-            self.release(owner, address);
+        let Some(state) = self.owners.remove(&owner) else {
+            return;
+        };
+        let key = state.sharing.map(|sharing| sharing.key);
+        for address in state.holds {
+            self.leave(owner, address);
+            self.unshare(key.as_deref(), address);
         }
-        self.owners.remove(&owner);
     }
 
     /// Books an address in use in another pool, or in none. A pool that does not contain it is none.
@@ -442,6 +435,25 @@ impl<O: Copy + Eq + Hash> Allocator<O> {
                 .or_default()
                 .insert(address);
         }
+    }
+
+    /// Ends a holding, as far as the address goes; false where there is none.
+    fn leave(&mut self, owner: O, address: IpAddr) -> bool {
+        let Some(holding) = self.holdings.get_mut(&address) else {
+            return false;
+        };
+        if holding.first == owner {
+            if holding.others.is_empty() {
+                self.free(address);
+            } else {
+                holding.first = holding.others.remove(0);
+            }
+        } else if let Some(place) = holding.others.iter().position(|other| *other == owner) {
+            holding.others.remove(place);
+        } else {
+            return false;
+        }
+        true
     }
 
     fn free(&mut self, address: IpAddr) {
