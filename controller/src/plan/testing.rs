@@ -1,5 +1,7 @@
 //! Snapshots for tests of the plan, made from objects as people write them.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::cluster::{Document, Objects, RecordedStatuses, Snapshot, Store};

@@ -168,7 +168,7 @@ fn sharing(service: &Service) -> Option<Sharing> {
     };
     let mut sharing = Sharing {
         key: key.to_owned(),
-        group: service.meta.name.namespace.clone(),
+        group: service.meta.name.namespace.to_string(),
         consent: if namespaces.iter().any(|namespace| namespace == "*") {
             Consent::Everybody
         } else {

@@ -9,11 +9,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::cluster::ObjectName;
+use super::is_ours;
+use crate::cluster::{Kind, ObjectName, Service, Shared, Snapshot};
+use crate::plan::Settings;
 
 /// So many Services are remembered at most; more are forgotten, those gone longest first.
 const MOST: usize = 2_000;
@@ -29,6 +32,8 @@ const LONGEST_NAME: usize = 253;
 pub struct Memory {
     released: BTreeMap<ObjectName, Released>,
     changes: u64,
+    /// What was there when we looked last, for those who look on.
+    seen: Option<Shared<BTreeMap<ObjectName, Arc<Service>>>>,
 }
 
 #[derive(Clone, Debug)]
@@ -57,6 +62,33 @@ impl Memory {
     pub fn addresses(&self, name: &ObjectName) -> &[IpAddr] {
         let released = self.released.get(name);
         released.map_or(&[], |released| &released.addresses)
+    }
+
+    /// Notes which Services are gone since it looked last: for those who do not plan, who see nothing else of them.
+    ///
+    /// A Service of another uid under the same name is another one: the first is gone. Nothing is noted while the snapshot
+    /// is not complete or Services cannot be read.
+    pub fn observe(&mut self, snapshot: &Snapshot, settings: &Settings, now: Instant) {
+        if !snapshot.complete || snapshot.unreadable.contains_key(&Kind::Service) {
+            return;
+        }
+        let before = self.seen.replace(snapshot.services.clone());
+        let before = before.filter(|before| !before.is_same(&snapshot.services));
+        for (name, service) in before.iter().flat_map(|before| before.iter()) {
+            let there = snapshot.services.get(name);
+            let stays = there.is_some_and(|there| there.meta.uid == service.meta.uid);
+            if !stays && is_ours(service, settings) {
+                let addresses: Vec<IpAddr> =
+                    service.ingress.iter().filter_map(|entry| entry.ip).collect();
+                self.remember(name, &addresses, now);
+            }
+        }
+        self.expire(now, settings.address_memory);
+    }
+
+    /// From now on somebody tells it.
+    pub(super) fn stop_observing(&mut self) {
+        self.seen = None;
     }
 
     /// The memory as a compact JSON text of at most 128 KiB, to be read by [`Memory::from_text`]; what does not fit is what

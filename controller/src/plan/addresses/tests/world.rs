@@ -240,7 +240,7 @@ impl World {
 
     /// Adds a pool, or edits the one of that name; what it was while valid stays in force.
     pub(super) fn add_pool(&mut self, PoolBuilder(mut pool): PoolBuilder) {
-        let name = pool.meta.name.name.clone();
+        let name = pool.meta.name.name.to_string();
         if let Some(before) = self.snapshot.pools.remove(&name) {
             pool.meta = before.meta;
             pool.recorded_conditions = before.recorded_conditions;
