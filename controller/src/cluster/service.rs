@@ -42,6 +42,9 @@ pub struct Service {
     pub ingress_writer: Option<Writer>,
     /// The condition `cilium.io/IPAMRequestSatisfied` as recorded: status, reason, message, lastTransitionTime.
     pub recorded_condition: Option<(String, String, String, String)>,
+    /// Whether the status carries a condition `fairway.dev/...`: those exist only while they are true, so that somebody
+    /// has to look whether it still is.
+    pub marked: bool,
 }
 
 /// An owner of a field, from `metadata.managedFields`.
@@ -100,6 +103,8 @@ pub enum IngressIpMode {
 const NAMESPACE_LABEL: &str = "io.kubernetes.service.namespace";
 const NAME_LABEL: &str = "io.kubernetes.service.name";
 const HEADLESS_LABEL: &str = "service.kubernetes.io/headless";
+/// The beginning of the types of conditions that only Fairway writes.
+const OUR_MARKS: &str = "fairway.dev/";
 /// Where `fieldsV1` says that somebody manages `status.loadBalancer.ingress`.
 pub(crate) const MANAGED_INGRESS: &str = "/f:status/f:loadBalancer/f:ingress";
 const SATISFIED: &str = "cilium.io/IPAMRequestSatisfied";
@@ -119,6 +124,7 @@ impl Service {
     pub(super) fn take_status(&mut self, status: &Value) {
         self.ingress = ingress(status);
         self.recorded_condition = recorded_condition(status);
+        self.marked = is_marked(status);
     }
 
     /// The labels that selectors over Services see, as a map of their own.
@@ -222,6 +228,7 @@ pub(super) fn convert(name: &ObjectName, value: &Value, status: &Value) -> Conve
         ingress: ingress(status),
         ingress_writer,
         recorded_condition: recorded_condition(status),
+        marked: is_marked(status),
     };
     Ok((service, notes))
 }
@@ -310,6 +317,15 @@ fn ports(ports: Vec<ApiPort>, faults: &mut Vec<Fault>) -> Vec<ServicePort> {
         }
     }
     converted
+}
+
+fn is_marked(status: &Value) -> bool {
+    let conditions = status.get("conditions").and_then(Value::as_array);
+    let mut kinds = conditions
+        .into_iter()
+        .flatten()
+        .filter_map(|condition| condition.get("type")?.as_str());
+    kinds.any(|kind| kind.starts_with(OUR_MARKS))
 }
 
 /// Empty text is an absent field, as the API takes it.
@@ -414,7 +430,13 @@ mod tests {
     #[test]
     fn a_broken_status_is_nobodys_reason_to_refuse_a_service() {
         let (service, _) = convert(&json!({"spec": {}, "status": {"loadBalancer": {"ingress": "all of them"}, "conditions": [7, {}]}})).unwrap();
-        assert!(service.ingress.is_empty());
+        assert!(service.ingress.is_empty() && !service.marked);
+    }
+
+    #[test]
+    fn a_condition_that_only_we_write_is_noticed() {
+        let (service, _) = convert(&json!({"spec": {}, "status": {"conditions": [{"type": "Ready"}, {"type": "fairway.dev/ForeignController"}]}})).unwrap();
+        assert!(service.marked);
     }
 
     #[test]

@@ -102,6 +102,7 @@ impl Cluster {
                 ipv6: true,
                 bgp_enabled: true,
                 l2_enabled: true,
+                address_memory: Duration::from_secs(3600),
             },
             epoch,
             passed: Duration::from_secs(100),

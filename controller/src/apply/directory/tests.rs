@@ -56,13 +56,12 @@ fn plan(services: Services<'_>) -> AddressPlan {
         message: "16".to_owned(),
     };
     AddressPlan {
-        departures: BTreeMap::new(),
         services: services
             .iter()
             .map(|(name, address)| (name_of(name), status(address)))
             .collect(),
         pools: [("p".to_owned(), vec![pool])].into(),
-        again_at: None,
+        ..AddressPlan::default()
     }
 }
 

@@ -213,6 +213,7 @@ mod tests {
             ipv6: true,
             bgp_enabled: true,
             l2_enabled: true,
+            address_memory: std::time::Duration::from_secs(3600),
         }
     }
 

@@ -201,6 +201,7 @@ impl World {
             ipv6: true,
             bgp_enabled: true,
             l2_enabled: true,
+            address_memory: Duration::from_secs(3600),
         };
         let snapshot = Snapshot {
             complete: true,
@@ -315,7 +316,6 @@ impl World {
         let Some(service) = self.snapshot.services.get_mut(name) else {
             return false;
         };
-        let service = Arc::make_mut(service);
         let condition = status.condition.as_ref().map(|condition| {
             let status = if condition.satisfied { "True" } else { "False" };
             (
@@ -333,6 +333,7 @@ impl World {
         let same = service.ingress == status.ingress
             && three(&service.recorded_condition) == three(&condition);
         if !same {
+            let service = Arc::make_mut(service);
             service.ingress.clone_from(&status.ingress);
             service.recorded_condition = condition;
         }
@@ -384,11 +385,7 @@ impl World {
     }
 
     pub(super) fn write_ingress(&mut self, text: &str, addresses: &[&str]) {
-        self.service_mut(text).ingress = entries(addresses);
-    }
-
-    fn service_mut(&mut self, text: &str) -> &mut Service {
-        Arc::make_mut(self.snapshot.services.get_mut(&name(text)).unwrap())
+        self.edit(text, |service| service.ingress = entries(addresses));
     }
 
     pub(super) fn forge_condition(
@@ -396,7 +393,12 @@ impl World {
         text: &str,
         condition: Option<(String, String, String, String)>,
     ) {
-        self.service_mut(text).recorded_condition = condition;
+        self.edit(text, |service| service.recorded_condition = condition);
+    }
+
+    pub(super) fn edit(&mut self, text: &str, edit: impl FnOnce(&mut Service)) {
+        let service = self.snapshot.services.get_mut(&name(text)).unwrap();
+        edit(Arc::make_mut(service));
     }
 
     pub(super) fn service(&self, text: &str) -> &Service {
