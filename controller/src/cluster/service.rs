@@ -42,6 +42,11 @@ pub struct Service {
     pub ingress_writer: Option<Writer>,
     /// The condition `cilium.io/IPAMRequestSatisfied` as recorded: status, reason, message, lastTransitionTime.
     pub recorded_condition: Option<(String, String, String, String)>,
+    /// The message of the condition `fairway.dev/ForeignController`, where it stands there as True; where it stands there
+    /// otherwise, an empty one.
+    pub recorded_foreign: Option<String>,
+    /// Whether a new leader's mark, the condition `fairway.dev/TakenOver`, stands there.
+    pub taken_over: bool,
 }
 
 /// An owner of a field, from `metadata.managedFields`.
@@ -101,6 +106,8 @@ const NAMESPACE_LABEL: &str = "io.kubernetes.service.namespace";
 const NAME_LABEL: &str = "io.kubernetes.service.name";
 const HEADLESS_LABEL: &str = "service.kubernetes.io/headless";
 const SATISFIED: &str = "cilium.io/IPAMRequestSatisfied";
+const FOREIGN_CONTROLLER: &str = "fairway.dev/ForeignController";
+const TAKEN_OVER: &str = "fairway.dev/TakenOver";
 
 impl Service {
     /// Whether a selector over Services selects this one: by its own labels and by the two pseudo labels for namespace
@@ -116,7 +123,10 @@ impl Service {
     /// Takes over what a status says.
     pub(super) fn take_status(&mut self, status: &Value) {
         self.ingress = ingress(status);
-        self.recorded_condition = recorded_condition(status);
+        let conditions = OurConditions::read(status);
+        self.recorded_condition = conditions.satisfied;
+        self.recorded_foreign = conditions.foreign;
+        self.taken_over = conditions.taken_over;
     }
 
     /// The labels that selectors over Services see, as a map of their own.
@@ -198,6 +208,7 @@ pub(super) fn convert(name: &ObjectName, value: &Value, status: &Value) -> Conve
     if !faults.is_empty() {
         return Err(faults);
     }
+    let conditions = OurConditions::read(status);
     let service = Service {
         ingress_writer: None,
         meta,
@@ -214,7 +225,9 @@ pub(super) fn convert(name: &ObjectName, value: &Value, status: &Value) -> Conve
         headless,
         external_ips,
         ingress: ingress(status),
-        recorded_condition: recorded_condition(status),
+        recorded_condition: conditions.satisfied,
+        recorded_foreign: conditions.foreign,
+        taken_over: conditions.taken_over,
     };
     Ok((service, notes))
 }
@@ -240,18 +253,41 @@ fn ingress(status: &Value) -> Vec<IngressEntry> {
         .collect()
 }
 
-fn recorded_condition(status: &Value) -> Option<(String, String, String, String)> {
-    super::recorded_conditions(status)
-        .into_iter()
-        .find(|condition| condition.kind == SATISFIED)
-        .map(|condition| {
-            (
-                condition.status,
-                condition.reason,
-                condition.message,
-                condition.last_transition_time,
-            )
-        })
+/// The recorded conditions that are ours.
+#[derive(Default)]
+struct OurConditions {
+    satisfied: Option<(String, String, String, String)>,
+    foreign: Option<String>,
+    taken_over: bool,
+}
+
+impl OurConditions {
+    fn read(status: &Value) -> Self {
+        let mut ours = Self::default();
+        for condition in super::recorded_conditions(status) {
+            match condition.kind.as_str() {
+                SATISFIED if ours.satisfied.is_none() => {
+                    ours.satisfied = Some((
+                        condition.status,
+                        condition.reason,
+                        condition.message,
+                        condition.last_transition_time,
+                    ));
+                }
+                FOREIGN_CONTROLLER => {
+                    let holds = condition.status == "True";
+                    ours.foreign = Some(if holds {
+                        condition.message
+                    } else {
+                        String::new()
+                    });
+                }
+                TAKEN_OVER => ours.taken_over = true,
+                _ => {}
+            }
+        }
+        ours
+    }
 }
 
 fn ports(ports: Vec<ApiPort>, faults: &mut Vec<Fault>) -> Vec<ServicePort> {
