@@ -54,7 +54,7 @@ impl Note {
         let event = json!({
             "apiVersion": "events.k8s.io/v1",
             "kind": "Event",
-            "metadata": {"generateName": format!("{name}."), "namespace": namespace},
+            "metadata": {"generateName": format!("{name}-"), "namespace": namespace},
             "eventTime": format!("{:.6}", self.time),
             "reportingController": FIELD_MANAGER,
             "reportingInstance": instance,

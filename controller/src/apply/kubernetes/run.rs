@@ -279,18 +279,32 @@ impl Run {
         }
     }
 
-    fn take_event(&self, verdict: &Verdict, now: Instant) {
+    fn take_event(&mut self, verdict: &Verdict, now: Instant) {
         let reception = match verdict.outcome {
             Outcome::Done(_) => Reception::Taken,
             Outcome::Denied => Reception::Forbidden,
             _ => Reception::Lost,
         };
+        let message = &verdict.message;
         if self.shared.state().events.answered(reception, now) {
             warn!(
-                "Events cannot be made, so none are for five minutes: {}; allow `create` on events of group events.k8s.io",
-                verdict.message
+                "Events cannot be made, so none are for five minutes: {message}; allow `create` on events of API group \
+                 events.k8s.io"
             );
         }
+        if reception == Reception::Lost && self.may_log("event", now) {
+            warn!("an Event is lost: {message}");
+        }
+    }
+
+    /// Whether a trouble has not been logged for a while.
+    fn may_log(&mut self, word: &'static str, now: Instant) -> bool {
+        let logged = self.troubles.get(word);
+        let may = logged.is_none_or(|at| now.saturating_duration_since(*at) >= LOG_AGAIN);
+        if may {
+            self.troubles.insert(word, now);
+        }
+        may
     }
 
     /// Says in the log and to the agent what went wrong, and when it is over.
@@ -333,10 +347,8 @@ impl Run {
                 format!("{key}: writing its status failed, and is tried again: {message}"),
             ),
         };
-        let logged = self.troubles.get(word);
-        if logged.is_none_or(|at| now.saturating_duration_since(*at) >= LOG_AGAIN) {
+        if self.may_log(word, now) {
             warn!("{text}");
-            self.troubles.insert(word, now);
         }
         self.shared.news.send_if_modified(|news| {
             let is_new = news.trouble.as_ref() != Some(&text);
