@@ -42,9 +42,11 @@ pub struct Service {
     pub ingress_writer: Option<Writer>,
     /// The condition `cilium.io/IPAMRequestSatisfied` as recorded: status, reason, message, lastTransitionTime.
     pub recorded_condition: Option<(String, String, String, String)>,
-    /// Whether the status carries a condition `fairway.dev/...`: those exist only while they are true, so that somebody
-    /// has to look whether it still is.
-    pub marked: bool,
+    /// The message of the condition `fairway.dev/ForeignController`, where it stands there as True; where it stands there
+    /// otherwise, an empty one.
+    pub recorded_foreign: Option<String>,
+    /// Whether a new leader's mark, the condition `fairway.dev/TakenOver`, stands there.
+    pub taken_over: bool,
 }
 
 /// An owner of a field, from `metadata.managedFields`.
@@ -103,11 +105,11 @@ pub enum IngressIpMode {
 const NAMESPACE_LABEL: &str = "io.kubernetes.service.namespace";
 const NAME_LABEL: &str = "io.kubernetes.service.name";
 const HEADLESS_LABEL: &str = "service.kubernetes.io/headless";
-/// The beginning of the types of conditions that only Fairway writes.
-const OUR_MARKS: &str = "fairway.dev/";
 /// Where `fieldsV1` says that somebody manages `status.loadBalancer.ingress`.
 pub(crate) const MANAGED_INGRESS: &str = "/f:status/f:loadBalancer/f:ingress";
 const SATISFIED: &str = "cilium.io/IPAMRequestSatisfied";
+const FOREIGN_CONTROLLER: &str = "fairway.dev/ForeignController";
+const TAKEN_OVER: &str = "fairway.dev/TakenOver";
 
 impl Service {
     /// Whether a selector over Services selects this one: by its own labels and by the two pseudo labels for namespace
@@ -120,11 +122,19 @@ impl Service {
         })
     }
 
+    /// Whether the status carries a condition that only Fairway writes: those exist only while they are true, so somebody
+    /// has to look whether it still is.
+    pub fn is_marked(&self) -> bool {
+        self.recorded_foreign.is_some() || self.taken_over
+    }
+
     /// Takes over what a status says.
     pub(super) fn take_status(&mut self, status: &Value) {
         self.ingress = ingress(status);
-        self.recorded_condition = recorded_condition(status);
-        self.marked = is_marked(status);
+        let conditions = OurConditions::read(status);
+        self.recorded_condition = conditions.satisfied;
+        self.recorded_foreign = conditions.foreign;
+        self.taken_over = conditions.taken_over;
     }
 
     /// The labels that selectors over Services see, as a map of their own.
@@ -211,6 +221,7 @@ pub(super) fn convert(name: &ObjectName, value: &Value, status: &Value) -> Conve
     if !faults.is_empty() {
         return Err(faults);
     }
+    let conditions = OurConditions::read(status);
     let service = Service {
         meta,
         is_load_balancer: kind == "LoadBalancer",
@@ -227,8 +238,9 @@ pub(super) fn convert(name: &ObjectName, value: &Value, status: &Value) -> Conve
         external_ips,
         ingress: ingress(status),
         ingress_writer,
-        recorded_condition: recorded_condition(status),
-        marked: is_marked(status),
+        recorded_condition: conditions.satisfied,
+        recorded_foreign: conditions.foreign,
+        taken_over: conditions.taken_over,
     };
     Ok((service, notes))
 }
@@ -278,18 +290,41 @@ fn ingress(status: &Value) -> Vec<IngressEntry> {
         .collect()
 }
 
-fn recorded_condition(status: &Value) -> Option<(String, String, String, String)> {
-    super::recorded_conditions(status)
-        .into_iter()
-        .find(|condition| condition.kind == SATISFIED)
-        .map(|condition| {
-            (
-                condition.status,
-                condition.reason,
-                condition.message,
-                condition.last_transition_time,
-            )
-        })
+/// The recorded conditions that are ours.
+#[derive(Default)]
+struct OurConditions {
+    satisfied: Option<(String, String, String, String)>,
+    foreign: Option<String>,
+    taken_over: bool,
+}
+
+impl OurConditions {
+    fn read(status: &Value) -> Self {
+        let mut ours = Self::default();
+        for condition in super::recorded_conditions(status) {
+            match condition.kind.as_str() {
+                SATISFIED if ours.satisfied.is_none() => {
+                    ours.satisfied = Some((
+                        condition.status,
+                        condition.reason,
+                        condition.message,
+                        condition.last_transition_time,
+                    ));
+                }
+                FOREIGN_CONTROLLER => {
+                    let holds = condition.status == "True";
+                    ours.foreign = Some(if holds {
+                        condition.message
+                    } else {
+                        String::new()
+                    });
+                }
+                TAKEN_OVER => ours.taken_over = true,
+                _ => {}
+            }
+        }
+        ours
+    }
 }
 
 fn ports(ports: Vec<ApiPort>, faults: &mut Vec<Fault>) -> Vec<ServicePort> {
@@ -317,15 +352,6 @@ fn ports(ports: Vec<ApiPort>, faults: &mut Vec<Fault>) -> Vec<ServicePort> {
         }
     }
     converted
-}
-
-fn is_marked(status: &Value) -> bool {
-    let conditions = status.get("conditions").and_then(Value::as_array);
-    let mut kinds = conditions
-        .into_iter()
-        .flatten()
-        .filter_map(|condition| condition.get("type")?.as_str());
-    kinds.any(|kind| kind.starts_with(OUR_MARKS))
 }
 
 /// Empty text is an absent field, as the API takes it.
@@ -430,13 +456,13 @@ mod tests {
     #[test]
     fn a_broken_status_is_nobodys_reason_to_refuse_a_service() {
         let (service, _) = convert(&json!({"spec": {}, "status": {"loadBalancer": {"ingress": "all of them"}, "conditions": [7, {}]}})).unwrap();
-        assert!(service.ingress.is_empty() && !service.marked);
+        assert!(service.ingress.is_empty() && !service.is_marked());
     }
 
     #[test]
     fn a_condition_that_only_we_write_is_noticed() {
         let (service, _) = convert(&json!({"spec": {}, "status": {"conditions": [{"type": "Ready"}, {"type": "fairway.dev/ForeignController"}]}})).unwrap();
-        assert!(service.marked);
+        assert!(service.is_marked());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 pub mod action;
 pub mod addresses;
 pub mod diff;
+pub mod events;
 mod export;
 pub mod peers;
 mod routes;

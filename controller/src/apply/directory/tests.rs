@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 use serde_json::json;
 
 use crate::cluster::{Document, IngressEntry, IngressIpMode, Objects, Store};
-use crate::plan::addresses::{PoolCondition, ServiceCondition};
+use crate::plan::addresses::{PoolCondition, ServiceCondition, ServiceStatus};
 
 use super::*;
 

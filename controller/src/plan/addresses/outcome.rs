@@ -78,7 +78,7 @@ impl Planning<'_> {
         for (mut holder, service) in self.left {
             let status = clean_status(&holder, service);
             let as_cleaned = status.ingress.len() == service.ingress.len();
-            if as_cleaned && service.recorded_condition.is_none() && !service.marked {
+            if as_cleaned && service.recorded_condition.is_none() && !service.is_marked() {
                 self.allocator.forget(holder.owner);
                 continue;
             }
@@ -96,7 +96,7 @@ impl Planning<'_> {
         for (mut holder, service, manager) in self.left_to_strangers {
             matching += 1;
             unsatisfied += 1;
-            nothing_left &= !service.marked;
+            nothing_left &= !service.is_marked();
             let name = &service.meta.name;
             if !holder.replaced.is_empty() {
                 departures.push((name.clone(), holder.replaced.clone()));
@@ -260,7 +260,7 @@ impl Entry<'_> {
         }
         holder.quiet = satisfied && !waits && holder.is_at_rest(service);
         let as_recorded = same_ingress && (left_alone || is_recorded(&condition, service));
-        if !(as_recorded && satisfied) || service.marked {
+        if !(as_recorded && satisfied) || service.is_marked() {
             told.status = Some(ServiceStatus {
                 ingress,
                 condition: Some(condition.clone()),
@@ -278,7 +278,7 @@ impl Holder {
     fn is_at_rest(&self, service: &Service) -> bool {
         let at_home = |held: &Held| held.state == State::Kept && held.home.is_some();
         self.settled
-            && !service.marked
+            && !service.is_marked()
             && self.held.iter().all(at_home)
             && self.passed_on.is_empty()
             && self.replaced.is_empty()
