@@ -220,15 +220,19 @@ fn internal_address(snapshot: &Snapshot, node: &str) -> Option<IpAddr> {
         .map(|address| address.address)
 }
 
+fn host_name() -> String {
+    rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned()
+}
+
 /// The node that was named, else the only one there is, else the one that is called as this machine.
 fn node(config: &RunConfig, snapshot: &Snapshot) -> Result<String, Failure> {
     if let Some(node) = &config.node {
         return Ok(node.clone());
     }
-    let host = rustix::system::uname()
-        .nodename()
-        .to_string_lossy()
-        .into_owned();
+    let host = host_name();
     let names: Vec<&str> = snapshot.nodes.keys().map(String::as_str).collect();
     match names.as_slice() {
         [] => Ok(host),

@@ -120,7 +120,9 @@ pub(super) async fn open(
             kubeconfig,
             namespace,
         } => {
-            super::operator::open(config, kubeconfig.as_deref(), namespace.as_deref(), tasks).await
+            let node = config.node.clone().unwrap_or_else(super::host_name);
+            let (file, namespace) = (kubeconfig.as_deref(), namespace.as_deref());
+            super::operator::open(config, file, namespace, &node, tasks).await
         }
     }
 }
