@@ -113,6 +113,12 @@ impl Credentials {
             what: in_one_line(error),
             advice: "correct the credentials and certificates it names",
         };
+        if let Some(proxy) = &config.proxy_url {
+            let place = self.place();
+            tracing::warn!(
+                "{place}: the proxy {proxy} is not used: the API server is reached directly"
+            );
+        }
         let client = stack(&config).map_err(|error| fail(&error))?;
         Ok((client, server.trim_end_matches('/').to_owned()))
     }
@@ -322,7 +328,11 @@ mod tests {
         let broken = directory.path().join("broken");
         std::fs::write(&broken, "users: [").unwrap();
         let lonely = directory.path().join("lonely");
-        std::fs::write(&lonely, "apiVersion: v1\nkind: Config\ncurrent-context: nobody\n").unwrap();
+        std::fs::write(
+            &lonely,
+            "apiVersion: v1\nkind: Config\ncurrent-context: nobody\n",
+        )
+        .unwrap();
         for (path, word) in [
             (&absent, "No such file"),
             (&broken, "parse"),
