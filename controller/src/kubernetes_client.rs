@@ -136,6 +136,12 @@ impl Credentials {
             what: in_one_line(error),
             advice: "correct the credentials and certificates it names",
         };
+        if config.proxy_url.is_some() {
+            let place = self.place();
+            tracing::warn!(
+                "{place}: the proxy it names is not used: the API server is reached directly"
+            );
+        }
         let client = (self.stack)(&config).map_err(|error| fail(&error))?;
         Ok((client, server.trim_end_matches('/').to_owned()))
     }
@@ -345,7 +351,11 @@ mod tests {
         let broken = directory.path().join("broken");
         std::fs::write(&broken, "users: [").unwrap();
         let lonely = directory.path().join("lonely");
-        std::fs::write(&lonely, "apiVersion: v1\nkind: Config\ncurrent-context: nobody\n").unwrap();
+        std::fs::write(
+            &lonely,
+            "apiVersion: v1\nkind: Config\ncurrent-context: nobody\n",
+        )
+        .unwrap();
         for (path, word) in [
             (&absent, "No such file"),
             (&broken, "parse"),

@@ -24,7 +24,7 @@ use crate::plan::addresses::{AddressBook, AddressPlan, Memory};
 use crate::plan::status::is_as_desired;
 use crate::watch::Observed;
 use crate::watch::cilium_operator::{self, Allocation};
-use crate::watch::kubernetes::{KubernetesSource, SourceOptions};
+use crate::watch::kubernetes::{self, KubernetesSource};
 
 /// How long an orderly stop waits for writes that are under way, and then for the lease to be given up.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -251,12 +251,13 @@ pub(super) async fn open(
         .map_err(|error| fail(&error))?;
     let source = KubernetesSource::open(
         reached.clone(),
-        SourceOptions {
+        kubernetes::Options {
             secrets_namespace: config.secrets_namespace.clone(),
+            seed: seed(node),
         },
     );
     let observed = source.observed();
-    tasks.spawn(async move { source.run().await });
+    tasks.spawn(async move { source.run().await.to_string() });
     let namespace = namespace.map_or_else(own_namespace, str::to_owned);
     let election = ElectionConfig {
         namespace,
