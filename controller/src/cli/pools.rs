@@ -97,12 +97,12 @@ fn row(pool: &Value, now: Timestamp) -> [String; 9] {
 }
 
 fn blocks(spec: &Value) -> String {
-    let blocks = spec["blocks"]
-        .as_array()
-        .map(Vec::as_slice)
-        .unwrap_or_default();
+    // `cidrs` is the old name, and counts where there are no `blocks`.
+    let mut lists = ["blocks", "cidrs"].into_iter();
+    let blocks = lists.find_map(|list| spec[list].as_array().filter(|blocks| !blocks.is_empty()));
     let texts: Vec<String> = blocks
-        .iter()
+        .into_iter()
+        .flatten()
         .map(|block| {
             match (
                 text(&block["cidr"]),
