@@ -91,7 +91,10 @@ mod tests {
         let all = definitions();
         let text = documents(&all).unwrap();
         let read: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();
-        let built: Vec<Value> = all.into_iter().map(|definition| definition.object).collect();
+        let built: Vec<Value> = all
+            .into_iter()
+            .map(|definition| definition.object)
+            .collect();
         assert_eq!(read, built);
         for line in text.lines() {
             let value = line.trim_start_matches([' ', '-']);

@@ -42,11 +42,7 @@ pub struct BgpInstance {
     #[schemars(length(min = 1, max = 255))]
     pub name: String,
     /// The router's own AS number. A router that has none, and gets none by a CiliumBGPNodeConfigOverride, does not start.
-    #[serde(
-        default,
-        rename = "localASN",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, rename = "localASN", skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 4_294_967_295_i64))]
     pub local_asn: Option<i64>,
     /// The TCP port on which peers may call; absent: none, the router only calls them.

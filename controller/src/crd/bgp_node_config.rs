@@ -38,19 +38,11 @@ pub struct NodeBgpInstance {
     #[schemars(length(min = 1, max = 255))]
     pub name: String,
     /// The router's own AS number; without one it does not start.
-    #[serde(
-        default,
-        rename = "localASN",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, rename = "localASN", skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 4_294_967_295_i64))]
     pub local_asn: Option<i64>,
     /// The router ID in the form of an IPv4 address; absent: the node's IPv4 address.
-    #[serde(
-        default,
-        rename = "routerID",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, rename = "routerID", skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "ipv4"))]
     pub router_id: Option<String>,
     /// The TCP port on which peers may call; absent: none, the router only calls them.
@@ -115,11 +107,7 @@ pub struct BgpInstanceStatus {
     /// Its name.
     pub name: String,
     /// Its own AS number.
-    #[serde(
-        default,
-        rename = "localASN",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, rename = "localASN", skip_serializing_if = "Option::is_none")]
     pub local_asn: Option<i64>,
     /// Its peers.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -32,22 +32,14 @@ pub struct BgpInstanceOverride {
     #[schemars(length(min = 1, max = 255))]
     pub name: String,
     /// The router ID in the form of an IPv4 address; absent: the node's IPv4 address.
-    #[serde(
-        default,
-        rename = "routerID",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, rename = "routerID", skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "ipv4"))]
     pub router_id: Option<String>,
     /// The TCP port on which peers may call; absent: as the CiliumBGPClusterConfig says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub local_port: Option<i64>,
     /// The router's own AS number; absent: as the CiliumBGPClusterConfig says.
-    #[serde(
-        default,
-        rename = "localASN",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, rename = "localASN", skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 4_294_967_295_i64))]
     pub local_asn: Option<i64>,
     /// The peers, by the names that the CiliumBGPClusterConfig gave them; others are ignored.
