@@ -36,7 +36,8 @@ fn the_definitions_are_structural_and_their_names_are_free() {
     let server = server();
     let list: Value =
         serde_json::from_str(&server.succeed(&["get", "crd", "-o", "json"], "")).unwrap();
-    for definition in list["items"].as_array().unwrap() {
+    let all = list["items"].as_array().unwrap().iter();
+    for definition in all.filter(|definition| definition["spec"]["group"] == "cilium.io") {
         let conditions = definition["status"]["conditions"].as_array().unwrap();
         let conditions: BTreeSet<_> = conditions
             .iter()
@@ -292,7 +293,15 @@ fn kubectl_shows_the_columns_and_knows_the_short_names() {
         assert!(server.kubectl(&["get", name], "").ok, "{name}");
     }
     let category = |name: &str| {
-        let known = server.succeed(&["api-resources", "--categories", name, "-o", "name"], "");
+        let known = [
+            "api-resources",
+            "--api-group=cilium.io",
+            "--categories",
+            name,
+            "-o",
+            "name",
+        ];
+        let known = server.succeed(&known, "");
         known.lines().map(str::to_owned).collect::<BTreeSet<_>>()
     };
     assert_eq!(category("cilium").len(), 8);
@@ -431,6 +440,42 @@ fn a_definition_without_v2_does_not_replace_ours() {
         !said.ok && said.err.contains("storedVersions"),
         "{}",
         said.err
+    );
+}
+
+/// Who had Cilium 1.17 and leaves it has definitions with v2alpha1 alone. The group is another one, so that no other test sees it.
+#[test]
+fn definitions_that_knew_only_v2alpha1_are_taken_over_with_their_objects() {
+    let server = server();
+    let ours = fairway_crds(&["ippool"]).replace("cilium.io", "older.example");
+    let mut ours: Value = serde_saphyr::from_str(&ours).unwrap();
+    ours["spec"]["names"]["shortNames"] = json!([]);
+    let mut older = ours.clone();
+    let versions = older["spec"]["versions"].as_array_mut().unwrap();
+    versions.remove(0);
+    versions[0]["storage"] = json!(true);
+    server.succeed(&["create", "-f", "-"], &older.to_string());
+    let resource = "ciliumloadbalancerippools.v2alpha1.older.example";
+    assert!(soon(|| server.kubectl(&["get", resource], "").ok));
+    let pool = json!({"apiVersion": "older.example/v2alpha1", "kind": "CiliumLoadBalancerIPPool", "metadata": {"name": "kept"},
+        "spec": {"blocks": [{"cidr": "10.0.0.0/24"}], "disabled": true}});
+    assert!(soon(|| server
+        .kubectl(&["create", "-f", "-"], &pool.to_string())
+        .ok));
+
+    let apply = ["apply", "--server-side", "--force-conflicts", "-f", "-"];
+    server.succeed(&apply, &ours.to_string());
+    let resource = "ciliumloadbalancerippools.v2.older.example";
+    assert!(soon(|| server.kubectl(&["get", resource, "kept"], "").ok));
+    assert_eq!(server.object(resource, "kept")["spec"], pool["spec"]);
+    let definition = server.object("crd", "ciliumloadbalancerippools.older.example");
+    assert_eq!(
+        definition["status"]["storedVersions"],
+        json!(["v2alpha1", "v2"])
+    );
+    server.succeed(
+        &["delete", "crd", "ciliumloadbalancerippools.older.example"],
+        "",
     );
 }
 

@@ -196,6 +196,14 @@ impl Server {
     }
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "between two looks at a condition that has a deadline"
+)]
+fn pause() {
+    thread::sleep(PAUSE);
+}
+
 /// Looks again and again until it is so. Whether it came to be in time.
 pub(crate) fn wait_until(limit: Duration, mut is_so: impl FnMut() -> bool) -> bool {
     let start = now();
@@ -203,7 +211,7 @@ pub(crate) fn wait_until(limit: Duration, mut is_so: impl FnMut() -> bool) -> bo
         if now() - start > limit {
             return false;
         }
-        thread::sleep(PAUSE);
+        pause();
     }
     true
 }

@@ -265,3 +265,39 @@ fn no_two_kinds_answer_to_one_name() {
         }
     }
 }
+
+/// An object through its Rust type and back.
+fn through<T: serde::de::DeserializeOwned + serde::Serialize>(object: &Value) -> Value {
+    let typed: T = serde_json::from_value(object.clone()).unwrap();
+    serde_json::to_value(typed).unwrap()
+}
+
+#[test]
+fn the_types_have_every_field_that_the_schemas_have() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/crds/accepted");
+    let mut kinds = BTreeSet::new();
+    for file in std::fs::read_dir(folder).unwrap() {
+        let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+        let objects: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();
+        for mut object in objects {
+            let kind = object["kind"].as_str().unwrap().to_owned();
+            if object.get("spec").is_none() {
+                continue;
+            }
+            let read = match kind.as_str() {
+                "CiliumLoadBalancerIPPool" => through::<CiliumLoadBalancerIPPool>(&object),
+                "CiliumBGPPeeringPolicy" => through::<CiliumBGPPeeringPolicy>(&object),
+                "CiliumBGPClusterConfig" => through::<CiliumBGPClusterConfig>(&object),
+                "CiliumBGPPeerConfig" => through::<CiliumBGPPeerConfig>(&object),
+                "CiliumBGPAdvertisement" => through::<CiliumBGPAdvertisement>(&object),
+                "CiliumBGPNodeConfig" => through::<CiliumBGPNodeConfig>(&object),
+                "CiliumBGPNodeConfigOverride" => through::<CiliumBGPNodeConfigOverride>(&object),
+                "CiliumL2AnnouncementPolicy" => through::<CiliumL2AnnouncementPolicy>(&object),
+                other => panic!("{other}"),
+            };
+            assert_eq!(read["spec"], object["spec"].take(), "{kind}");
+            kinds.insert(kind);
+        }
+    }
+    assert_eq!(kinds.len(), definitions().len());
+}
