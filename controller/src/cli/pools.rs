@@ -167,6 +167,7 @@ mod tests {
             {"metadata": {"name": "again"}, "spec": {"disabled": true, "blocks": [{"start": "10.0.0.1", "stop": "10.0.0.9"}, {"start": "10.0.0.20"}]},
              "status": {"conditions": counted("True")}},
             {"metadata": {"name": "new"}, "spec": {}},
+            {"metadata": {"name": "old"}, "spec": {"cidrs": [{"cidr": "10.0.1.0/24"}]}},
         ]});
         let drawn = Pools
             .draw(&list, Timestamp::from_second(3_700).unwrap())
@@ -178,6 +179,7 @@ Name    Blocks                        Disabled   Conflicting   Total   Used   Av
 again   10.0.0.1-10.0.0.9,10.0.0.20   true       True          16      1      15          -      overlaps lan
 lan     192.168.10.224/28             false      False         16      1      15          1h1m   -
 new     <none>                        false      -             -       -      -           -      -
+old     10.0.1.0/24                   false      -             -       -      -           -      -
 "
         );
         assert_eq!(drawn.hint, None);
