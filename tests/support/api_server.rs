@@ -27,6 +27,8 @@ pub const VERSION: &str = "v1.36.3";
 pub const PORT: u16 = 6443;
 
 const START: Duration = Duration::from_secs(60);
+/// What the API server lets clocks differ, seconds.
+const LEEWAY: u64 = 60;
 const ADMIN_TOKEN: &str = "admin-token";
 const ISSUER: &str = "https://kubernetes.default.svc";
 
@@ -382,7 +384,8 @@ impl ControlPlane {
     }
 
     /// The same, but good for this long only: the API itself gives none for less than ten minutes, so it is signed here with the
-    /// API server's own key. The API server takes a token for some ten seconds longer than it is good, from its cache.
+    /// API server's own key, and as expired for nearly the minute that the API server lets clocks differ. What its cache knows as
+    /// good it takes for ten seconds more.
     ///
     /// # Panics
     /// When openssl refuses.
@@ -396,7 +399,7 @@ impl ControlPlane {
         } = account;
         let claims = json!({
             "iss": ISSUER, "aud": [ISSUER], "sub": format!("system:serviceaccount:{namespace}:{name}"),
-            "iat": now, "nbf": now, "exp": now + lifetime.as_secs(), "jti": format!("{name}-{now}"),
+            "iat": now - 3600, "nbf": now - 3600, "exp": now + lifetime.as_secs() - LEEWAY, "jti": format!("{name}-{now}"),
             "kubernetes.io": { "namespace": namespace, "serviceaccount": { "name": name, "uid": uid } },
         });
         let encode = |octets: &[u8]| URL_SAFE_NO_PAD.encode(octets);

@@ -36,7 +36,7 @@ pub fn binary() -> PathBuf {
     path
 }
 
-/// A running `fairway run --manifests`.
+/// A running `fairway run`.
 #[derive(Debug)]
 pub struct Fairway {
     /// The process.
@@ -50,14 +50,23 @@ pub struct Fairway {
     pub started_wall_clock: Duration,
 }
 
+/// Where Fairway's objects come from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// `--manifests`, and `--state`.
+    Directory(PathBuf),
+    /// `--kubeconfig`.
+    Cluster(PathBuf),
+}
+
 /// How Fairway is started.
 #[derive(Clone, Debug)]
 pub struct FairwaySetup {
     /// `--node`.
     pub node: String,
-    /// `--manifests`.
-    pub manifests: PathBuf,
-    /// `--state`.
+    /// `--manifests` or `--kubeconfig`.
+    pub source: Source,
+    /// `--state`, with manifests.
     pub state: PathBuf,
     /// `--api`.
     pub api: PathBuf,
@@ -70,10 +79,18 @@ impl FairwaySetup {
     pub fn new(node: &str, manifests: &Path, directory: &Path) -> Self {
         Self {
             node: node.to_owned(),
-            manifests: manifests.to_owned(),
+            source: Source::Directory(manifests.to_owned()),
             state: directory.join(format!("{node}.state")),
             api: directory.join(format!("{node}.sock")),
             switches: Vec::new(),
+        }
+    }
+
+    /// Node `node` of the cluster that `kubeconfig` reaches, with its API socket in `directory`.
+    pub fn in_cluster(node: &str, kubeconfig: &Path, directory: &Path) -> Self {
+        Self {
+            source: Source::Cluster(kubeconfig.to_owned()),
+            ..Self::new(node, kubeconfig, directory)
         }
     }
 
@@ -88,14 +105,17 @@ impl FairwaySetup {
     #[track_caller]
     pub fn launch(&self, host: &Host) -> Fairway {
         let mut command = Command::new(binary());
+        command.arg("run").args(["--node", &self.node]);
+        match &self.source {
+            Source::Directory(manifests) => {
+                command.arg("--manifests").arg(manifests);
+                command.arg("--state").arg(&self.state);
+            }
+            Source::Cluster(kubeconfig) => {
+                command.arg("--kubeconfig").arg(kubeconfig);
+            }
+        }
         command
-            .arg("run")
-            .arg("--manifests")
-            .arg(&self.manifests)
-            .args(["--node", &self.node]);
-        command
-            .arg("--state")
-            .arg(&self.state)
             .arg("--api")
             .arg(&self.api)
             .args(["--listen", "off"])

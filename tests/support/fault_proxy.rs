@@ -1,6 +1,6 @@
 //! A door before the real API server at which a test can make trouble: wrong answers, delays, cut connections, silence.
 //!
-//! In front it is plain HTTP, so that it needs no certificate; behind it TLS to the API server. Watches stream through it.
+//! It shows the API server's own certificate and speaks HTTP/1.1 only. Watches stream through it.
 
 use std::collections::HashMap;
 use std::io::{self, BufReader, Write};
@@ -9,11 +9,13 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use rustls::ServerConfig;
+
 use crate::api_server::ControlPlane;
 use crate::clock::now;
 use crate::http::{Body, Framing, Head, write_chunk};
 use crate::place::Place;
-use crate::tls::{TlsStream, secure};
+use crate::tls::{TlsServerStream, TlsStream, identity, receive, secure};
 
 /// What happens to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,6 +117,7 @@ pub struct FaultProxy {
 struct Shared {
     place: Place,
     server: SocketAddr,
+    identity: Arc<ServerConfig>,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -146,12 +149,12 @@ impl FaultProxy {
         let listener = place
             .inside(|| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
             .expect("a port on loopback");
-        let address = listener
-            .local_addr()
-            .expect("a listener has an address");
+        let address = listener.local_addr().expect("a listener has an address");
+        let pki = plane.directory().join("pki");
         let shared = Arc::new(Shared {
             place,
             server: plane.address(),
+            identity: identity(&pki.join("apiserver.crt"), &pki.join("apiserver.key")),
             state: Mutex::new(State::default()),
             changed: Condvar::new(),
         });
@@ -181,7 +184,7 @@ impl FaultProxy {
 
     /// Where a kubeconfig has to point to.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("https://{}", self.address)
     }
 
     /// Makes trouble from now on.
@@ -276,7 +279,7 @@ impl Shared {
     /// The requests of one connection, one after the other.
     fn serve(&self, connection: TcpStream, number: usize) -> io::Result<()> {
         connection.set_nodelay(true)?;
-        let mut client = BufReader::new(connection);
+        let mut client = BufReader::new(receive(connection, &self.identity)?);
         let mut server = None;
         while let Some(mut head) = Head::read(&mut client)? {
             let body = Body::new(head.request_framing()).rest(&mut client)?;
@@ -380,7 +383,8 @@ impl Shared {
             }
             *kept = Some(BufReader::new(secure(socket)?));
         }
-        kept.as_mut().ok_or_else(|| io::ErrorKind::NotConnected.into())
+        kept.as_mut()
+            .ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 }
 
@@ -402,7 +406,7 @@ fn relay(
     answer: &Head,
     method: &str,
     server: &mut BufReader<TlsStream>,
-    client: &mut TcpStream,
+    client: &mut TlsServerStream,
 ) -> io::Result<()> {
     answer.write(client)?;
     let framing = answer.response_framing(method);
@@ -415,14 +419,15 @@ fn relay(
         }
     }
     match framing {
-        Framing::Chunked => client.write_all(b"0\r\n\r\n"),
-        Framing::Length(_) => Ok(()),
-        Framing::UntilEnd => Err(io::ErrorKind::ConnectionAborted.into()),
+        Framing::Chunked => client.write_all(b"0\r\n\r\n")?,
+        Framing::Length(_) => {}
+        Framing::UntilEnd => return Err(io::ErrorKind::ConnectionAborted.into()),
     }
+    client.flush()
 }
 
 /// As the API server refuses: a `Status`.
-fn refuse(client: &mut TcpStream, code: u16, retry_after: Option<u32>) -> io::Result<()> {
+fn refuse(client: &mut TlsServerStream, code: u16, retry_after: Option<u32>) -> io::Result<()> {
     let reason = match code {
         401 => "Unauthorized",
         403 => "Forbidden",
@@ -446,5 +451,6 @@ fn refuse(client: &mut TcpStream, code: u16, retry_after: Option<u32>) -> io::Re
         head.set("Retry-After", Some(&seconds.to_string()));
     }
     head.write(client)?;
-    client.write_all(status.as_bytes())
+    client.write_all(status.as_bytes())?;
+    client.flush()
 }

@@ -50,9 +50,7 @@ impl Kubectl {
                 .stdout(Stdio::piped())
                 .stderr(Stdio::piped())
                 .spawn()
-                .unwrap_or_else(|error| {
-                    panic!("cannot run {}: {error}", self.program.display())
-                });
+                .unwrap_or_else(|error| panic!("cannot run {}: {error}", self.program.display()));
             let mut pipe = child.stdin.take().expect("its input is a pipe");
             // A command that reads no input may be gone before it could.
             let _ = pipe.write_all(input.as_bytes());

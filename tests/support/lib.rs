@@ -10,6 +10,7 @@ pub mod api_server;
 pub mod clock;
 pub mod cluster;
 pub mod controller_manager;
+pub mod crds;
 pub mod etcd;
 pub mod fairway;
 pub mod fault_proxy;

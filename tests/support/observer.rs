@@ -33,7 +33,7 @@ pub struct Write {
     pub kind: String,
     /// `namespace/name`, or the name.
     pub name: String,
-    /// The field manager that did it.
+    /// The field manager that did it; empty where it only removed, which leaves no trace.
     pub manager: String,
     /// The object afterwards.
     pub object: Value,
@@ -49,6 +49,8 @@ impl Write {
 /// Watches since it was started. Dropping it ends the watches.
 #[derive(Debug)]
 pub struct Observer {
+    client: ApiClient,
+    collections: Vec<&'static str>,
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -58,6 +60,8 @@ struct Shared {
     stopping: AtomicBool,
     seen: Mutex<Vec<Write>>,
     stoppers: Mutex<HashMap<&'static str, Stopper>>,
+    /// How far each watch has come.
+    versions: Mutex<HashMap<&'static str, u64>>,
 }
 
 impl Observer {
@@ -76,7 +80,12 @@ impl Observer {
                 std::thread::spawn(move || follow(&client, collection, &shared))
             })
             .collect();
-        let observer = Self { shared, threads };
+        let observer = Self {
+            client: client.clone(),
+            collections: collections.to_vec(),
+            shared,
+            threads,
+        };
         eventually("everything is watched", START, || {
             let watched = lock(&observer.shared.stoppers).len();
             holds(watched == collections.len(), watched)
@@ -84,9 +93,33 @@ impl Observer {
         observer
     }
 
-    /// How much was seen so far: for [`Observer::since`].
+    /// How much there is to see so far: for [`Observer::since`].
+    ///
+    /// # Panics
+    /// As [`Observer::catch_up`].
+    #[track_caller]
     pub fn mark(&self) -> usize {
+        self.catch_up();
         lock(&self.shared.seen).len()
+    }
+
+    /// Waits until everything that stands in the cluster by now has been seen.
+    ///
+    /// # Panics
+    /// When the API server does not answer, or the watches do not get so far.
+    #[track_caller]
+    pub fn catch_up(&self) {
+        for collection in &self.collections {
+            let list = self.client.get(collection).expect("it can be listed");
+            let items = list["items"].as_array().into_iter().flatten();
+            let Some(newest) = items.map(version_of).max() else {
+                continue;
+            };
+            eventually("the observer has caught up", START, || {
+                let seen = lock(&self.shared.versions).get(collection).copied();
+                holds(seen >= Some(newest), (collection, seen, newest))
+            });
+        }
     }
 
     /// All that was seen after `mark`.
@@ -98,11 +131,16 @@ impl Observer {
     }
 
     /// Fairway's writes after `mark` to a collection: how many of each object.
+    ///
+    /// # Panics
+    /// As [`Observer::catch_up`].
+    #[track_caller]
     pub fn written_by_fairway(
         &self,
         mark: usize,
         collection: &'static str,
     ) -> BTreeMap<String, usize> {
+        self.catch_up();
         let mut counts = BTreeMap::new();
         for write in lock(&self.shared.seen)
             .get(mark..)
@@ -146,16 +184,29 @@ impl Drop for Observer {
     }
 }
 
+impl Shared {
+    fn reached(&self, collection: &'static str, version: u64) {
+        lock(&self.versions).insert(collection, version);
+    }
+}
+
+fn version_of(object: &Value) -> u64 {
+    let version = object["metadata"]["resourceVersion"].as_str();
+    version
+        .and_then(|text| text.parse().ok())
+        .unwrap_or_default()
+}
+
 /// Lists once and then watches; after an interruption from where it was, so that nothing is missed.
 fn follow(client: &ApiClient, collection: &'static str, shared: &Shared) {
     let stopping = || shared.stopping.load(Ordering::Relaxed);
-    let mut fields = HashMap::new();
+    let mut before = HashMap::new();
     let mut version: Option<String> = None;
     while !stopping() {
         let begin = || -> Result<_, String> {
             let from = match &version {
                 Some(version) => version.clone(),
-                None => list(client, collection, &mut fields)?,
+                None => list(client, collection, &mut before)?,
             };
             let watch = client.watch(collection, &from)?;
             Ok((from, watch))
@@ -164,6 +215,7 @@ fn follow(client: &ApiClient, collection: &'static str, shared: &Shared) {
         let Ok((from, watch)) = poll(Duration::from_secs(1), begin_unless(&stopping, begin)) else {
             continue;
         };
+        shared.reached(collection, from.parse().unwrap_or_default());
         version = Some(from);
         if let Ok(stopper) = watch.stopper() {
             lock(&shared.stoppers).insert(collection, stopper);
@@ -182,9 +234,10 @@ fn follow(client: &ApiClient, collection: &'static str, shared: &Shared) {
                 .as_str()
                 .map(str::to_owned);
             if kind != "BOOKMARK" {
-                let write = note(collection, kind, object, &mut fields);
+                let write = note(collection, kind, object, &mut before);
                 lock(&shared.seen).push(write);
             }
+            shared.reached(collection, version_of(object));
         }
     }
 }
@@ -205,11 +258,11 @@ fn begin_unless<T>(
 fn list(
     client: &ApiClient,
     collection: &str,
-    fields: &mut HashMap<String, Value>,
+    before: &mut HashMap<String, Value>,
 ) -> Result<String, String> {
     let list = client.get(collection)?;
     for item in list["items"].as_array().into_iter().flatten() {
-        fields.insert(name_of(item), item["metadata"]["managedFields"].clone());
+        before.insert(name_of(item), item.clone());
     }
     let version = list["metadata"]["resourceVersion"].as_str();
     version
@@ -221,12 +274,11 @@ fn note(
     collection: &'static str,
     kind: &str,
     object: &Value,
-    fields: &mut HashMap<String, Value>,
+    before: &mut HashMap<String, Value>,
 ) -> Write {
     let name = name_of(object);
-    let after = object["metadata"]["managedFields"].clone();
-    let manager = manager_of(fields.get(&name), &after);
-    fields.insert(name.clone(), after);
+    let manager = manager_of(before.get(&name), object);
+    before.insert(name.clone(), object.clone());
     Write {
         at: now(),
         collection,
@@ -246,17 +298,23 @@ pub fn name_of(object: &Value) -> String {
     }
 }
 
-/// The manager whose entry a write changed; where it changed none (the same fields in the same second), the one that wrote last.
+/// The manager whose entry a write changed. Where it changed none (the same fields in the same second), the last of those that
+/// write this part of the object.
 fn manager_of(before: Option<&Value>, after: &Value) -> String {
-    let known = before.and_then(Value::as_array);
-    let entries = after.as_array().map(Vec::as_slice).unwrap_or_default();
-    let changed = entries
-        .iter()
-        .filter(|entry| !known.is_some_and(|known| known.contains(entry)));
+    fn entries(object: &Value) -> &[Value] {
+        let entries = object["metadata"]["managedFields"].as_array();
+        entries.map(Vec::as_slice).unwrap_or_default()
+    }
+    let known = before.map(entries).unwrap_or_default();
+    let of_status = before.is_some_and(|before| before["status"] != after["status"]);
     let newest = |entry: &&Value| entry["time"].as_str().unwrap_or_default().to_owned();
+    let changed = entries(after).iter().filter(|entry| !known.contains(entry));
+    let of_part = entries(after)
+        .iter()
+        .filter(|entry| (entry["subresource"] == "status") == of_status);
     changed
         .max_by_key(newest)
-        .or_else(|| entries.iter().max_by_key(newest))
+        .or_else(|| of_part.max_by_key(newest))
         .and_then(|entry| entry["manager"].as_str())
         .unwrap_or_default()
         .to_owned()

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -207,7 +207,7 @@ pub fn record(kind: &str, what: impl std::fmt::Display) {
 /// When no shell can be started.
 #[track_caller]
 pub fn remove_at_exit(kind: &str, what: impl std::fmt::Display) {
-    static KEEPER: Mutex<Option<ChildStdin>> = Mutex::new(None);
+    static KEEPER: Mutex<Option<Child>> = Mutex::new(None);
     // It reads until the pipe breaks, which it does with the death of this process, and then removes the newest first.
     const SCRIPT: &str = r#"trap '' INT TERM HUP
 made=
@@ -215,20 +215,23 @@ while read -r line; do made="$line
 $made"; done
 printf '%s' "$made" | while read -r kind what; do
     case $kind in
-    netns) for process in $(ip netns pids "$what"); do kill -KILL "$process"; done; ip netns delete "$what" ;;
+    netns)
+        while processes=$(ip netns pids "$what") && [ -n "$processes" ]; do kill -KILL $processes; sleep 0.05; done
+        ip netns delete "$what"
+        ;;
     directory) rm -rf -- "$what" ;;
     esac
 done"#;
     let mut keeper = KEEPER.lock().unwrap_or_else(PoisonError::into_inner);
-    let pipe = keeper.get_or_insert_with(|| {
-        let child = Command::new("sh")
+    let child = keeper.get_or_insert_with(|| {
+        Command::new("sh")
             .args(["-c", SCRIPT])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .expect("a shell can be started");
-        child.stdin.expect("its input is a pipe")
+            .expect("a shell can be started")
     });
+    let pipe = child.stdin.as_mut().expect("its input is a pipe");
     writeln!(pipe, "{kind} {what}").expect("the keeper reads until we end");
 }
