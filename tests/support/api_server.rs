@@ -1,6 +1,6 @@
 //! A real control plane: etcd and kube-apiserver as processes that can be killed and come back, the rights of whoever talks to it.
 //!
-//! The programs come from `FAIRWAY_KUBERNETES` or `KUBEBUILDER_ASSETS`, else from the cache that `tests/run` fills.
+//! The programs come from `KUBEBUILDER_ASSETS` or `FAIRWAY_KUBERNETES`, else from the cache that `tests/run` fills.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -44,7 +44,7 @@ pub fn program(name: &str) -> PathBuf {
             std::env::var_os("XDG_CACHE_HOME").map_or_else(|| home.join(".cache"), PathBuf::from);
         caches.join("fairway/kubernetes").join(VERSION)
     };
-    let named = ["FAIRWAY_KUBERNETES", "KUBEBUILDER_ASSETS"]
+    let named = ["KUBEBUILDER_ASSETS", "FAIRWAY_KUBERNETES"]
         .iter()
         .filter_map(std::env::var_os)
         .map(PathBuf::from);
