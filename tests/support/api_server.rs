@@ -305,6 +305,53 @@ impl ControlPlane {
         self.make("/api/v1/namespaces", &object);
     }
 
+    /// Makes a Node, labelled `bgp=enabled` where it `speaks`.
+    ///
+    /// # Panics
+    /// When the API server refuses.
+    #[track_caller]
+    pub fn make_node(&self, name: &str, address: &str, speaks: bool) {
+        let mut node =
+            json!({ "metadata": { "name": name, "labels": { "kubernetes.io/hostname": name } } });
+        if speaks {
+            node["metadata"]["labels"]["bgp"] = "enabled".into();
+        }
+        self.make("/api/v1/nodes", &node);
+        let status =
+            json!({ "status": { "addresses": [{ "type": "InternalIP", "address": address }] } });
+        self.admin
+            .merge(&format!("/api/v1/nodes/{name}/status"), &status)
+            .expect("a node has addresses");
+    }
+
+    /// Makes a Pod that runs and is ready on `node` at `address`, as a kubelet would say.
+    ///
+    /// # Panics
+    /// When the API server refuses.
+    #[track_caller]
+    pub fn make_pod(
+        &self,
+        namespace: &str,
+        name: &str,
+        labels: &Value,
+        node: &str,
+        address: IpAddr,
+    ) {
+        let collection = format!("/api/v1/namespaces/{namespace}/pods");
+        let pod = json!({
+            "metadata": { "name": name, "labels": labels },
+            "spec": { "nodeName": node, "containers": [{ "name": "main", "image": "main" }] },
+        });
+        self.make(&collection, &pod);
+        let status = json!({ "status": {
+            "phase": "Running", "podIP": address, "podIPs": [{ "ip": address }],
+            "conditions": [{ "type": "Ready", "status": "True" }],
+        } });
+        self.admin
+            .merge(&format!("{collection}/{name}/status"), &status)
+            .expect("a Pod has a status");
+    }
+
     /// Makes an object, or leaves the one that is there.
     #[track_caller]
     fn make(&self, collection: &str, object: &Value) -> Value {

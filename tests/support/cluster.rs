@@ -96,7 +96,7 @@ impl Cluster {
         };
         std::mem::forget(giver);
         cluster.sweep();
-        cluster.make_node(NODE, "127.0.0.1");
+        cluster.make_node(NODE, "127.0.0.1", true);
         cluster
     }
 
@@ -165,23 +165,6 @@ impl Cluster {
                 .delete(collection)
                 .unwrap_or_else(|error| panic!("sweeping: {error}"));
         }
-    }
-
-    /// Makes a Node.
-    ///
-    /// # Panics
-    /// When the API server refuses.
-    #[track_caller]
-    pub fn make_node(&self, name: &str, address: &str) {
-        let node = json!({ "metadata": { "name": name, "labels": { "kubernetes.io/hostname": name, "bgp": "enabled" } } });
-        self.admin
-            .create("/api/v1/nodes", &node)
-            .expect("a node can be made");
-        let status =
-            json!({ "status": { "addresses": [{ "type": "InternalIP", "address": address }] } });
-        self.admin
-            .merge(&format!("/api/v1/nodes/{name}/status"), &status)
-            .expect("a node has addresses");
     }
 
     /// How Fairway runs as node `name` with the administrator's rights, allocating.

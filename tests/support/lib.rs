@@ -26,3 +26,4 @@ pub mod reference;
 pub mod router;
 pub mod scripted;
 pub mod tls;
+pub mod visitor;
