@@ -3,7 +3,6 @@
 //!
 //! A scenario mostly waits for quiet, so several play at once, each on a control plane of its own.
 
-use std::collections::BinaryHeap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,7 +17,7 @@ use support::process::Process;
 
 /// How many play at once.
 const PLAYERS: usize = 6;
-const LIMIT: Duration = Duration::from_mins(15);
+const LIMIT: Duration = Duration::from_secs(900);
 /// What Fairway logs when it has begun.
 const READY: &str = "Fairway runs";
 
