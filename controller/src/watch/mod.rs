@@ -1,5 +1,6 @@
 //! Where objects come from: a source keeps the newest view of them in a channel.
 
+pub mod cilium_operator;
 pub mod directory;
 mod files;
 mod yaml;
