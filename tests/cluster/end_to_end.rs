@@ -8,6 +8,7 @@
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -153,6 +154,10 @@ impl Homelab {
         crds::install(&plane.admin(), crds::all(&plane.kubectl()));
         plane.make_namespace("kube-system");
         plane.make_namespace(NAMESPACE);
+        let rights = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/kubernetes/rbac.yaml");
+        plane
+            .kubectl()
+            .call(&["apply", "-f", &rights.display().to_string()]);
         plane.make_node("k3s-master1", "192.168.10.30", false);
         let speakers = || network.nodes.iter().take(SPEAKERS).enumerate();
         let mut pods = Vec::new();
@@ -212,7 +217,10 @@ impl Homelab {
 
     fn start_fairway(&mut self, node: usize) {
         let directory = self.network.lab.directory();
-        let setup = FairwaySetup::in_cluster(NODES[node].0, &self.plane.kubeconfig(), directory)
+        let account = self.plane.find_service_account("kube-system", "fairway");
+        let user = json!({ "token": self.plane.token(&account) });
+        let kubeconfig = self.plane.kubeconfig_for(&self.plane.url(), &user);
+        let setup = FairwaySetup::in_cluster(NODES[node].0, &kubeconfig, directory)
             .with("--ipam")
             .with("auto")
             .with("--namespace")

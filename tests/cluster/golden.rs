@@ -123,7 +123,7 @@ impl Player {
         fs::create_dir(&directory).expect("a directory for the player");
         let programs = program("kube-apiserver");
         let api = directory.join("api.sock").display().to_string();
-        let mut command = Command::new("python3");
+        let mut command = Command::new("/usr/bin/python3");
         command
             .arg(vectors.join("play.py"))
             .args(["--impl", "fairway", "--no-gc", "--keep-api"])

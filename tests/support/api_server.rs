@@ -374,7 +374,7 @@ impl ControlPlane {
     #[track_caller]
     pub fn service_account(&self, namespace: &str, name: &str, rules: &Value) -> ServiceAccount {
         self.make_namespace(namespace);
-        let account = self.make(
+        self.make(
             &format!("/api/v1/namespaces/{namespace}/serviceaccounts"),
             &json!({ "metadata": { "name": name } }),
         );
@@ -387,6 +387,17 @@ impl ControlPlane {
                 "subjects": [{ "kind": "ServiceAccount", "namespace": namespace, "name": name }],
             }),
         );
+        self.find_service_account(namespace, name)
+    }
+
+    /// A service account that is there.
+    ///
+    /// # Panics
+    /// When it is not.
+    #[track_caller]
+    pub fn find_service_account(&self, namespace: &str, name: &str) -> ServiceAccount {
+        let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/{name}");
+        let account = self.admin.get(&path).expect("the account is there");
         ServiceAccount {
             namespace: namespace.to_owned(),
             name: name.to_owned(),

@@ -5,14 +5,14 @@
 //! other they do, because a fresh one costs seconds.
 
 use std::ops::{Deref, DerefMut};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::api_client::{ApiClient, MERGE};
-use crate::api_server::{ControlPlane, ControlPlaneSetup};
+use crate::api_server::{ControlPlane, ControlPlaneSetup, ServiceAccount};
 use crate::clock::{eventually, holds};
 use crate::crds;
 use crate::fairway::{Fairway, FairwaySetup, addresses_of};
@@ -96,6 +96,8 @@ impl Cluster {
         };
         std::mem::forget(giver);
         cluster.sweep();
+        cluster.make_namespace(NAMESPACE);
+        cluster.grant();
         cluster.make_node(NODE, "127.0.0.1", true);
         cluster
     }
@@ -167,9 +169,40 @@ impl Cluster {
         }
     }
 
-    /// How Fairway runs as node `name` with the administrator's rights, allocating.
+    /// Gives Fairway the rights that `deploy/kubernetes/rbac.yaml` says, and no more.
+    ///
+    /// # Panics
+    /// When the API server refuses.
+    #[track_caller]
+    pub fn grant(&self) {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/kubernetes/rbac.yaml");
+        self.kubectl
+            .call(&["apply", "-f", &file.display().to_string()]);
+    }
+
+    /// Fairway's own service account.
+    ///
+    /// # Panics
+    /// When it was not [granted](Cluster::grant) anything.
+    #[track_caller]
+    pub fn account(&self) -> ServiceAccount {
+        self.find_service_account(NAMESPACE, "fairway")
+    }
+
+    /// A kubeconfig for Fairway with its own rights, through `url` (the API server's own, or a proxy's).
+    ///
+    /// # Panics
+    /// When the API server gives no token.
+    #[track_caller]
+    pub fn kubeconfig_through(&self, url: &str) -> PathBuf {
+        let token = self.token(&self.account());
+        self.kubeconfig_for(url, &json!({ "token": token }))
+    }
+
+    /// How Fairway runs as node `name` with its own rights, allocating.
+    #[track_caller]
     pub fn setup(&self, name: &str) -> FairwaySetup {
-        self.setup_with(name, self.kubeconfig())
+        self.setup_with(name, self.kubeconfig_through(&self.url()))
     }
 
     /// The same with this kubeconfig.
@@ -181,7 +214,7 @@ impl Cluster {
             .with(NAMESPACE)
     }
 
-    /// Starts Fairway as node [`NODE`] with the administrator's rights.
+    /// Starts Fairway as node [`NODE`] with its own rights.
     ///
     /// # Panics
     /// When its API does not answer.
