@@ -25,29 +25,8 @@ pub fn wall_clock() -> Duration {
 
 /// The wall clock as the API writes a `renewTime`: `2026-01-31T12:34:56.123456Z`.
 pub fn timestamp() -> String {
-    let now = wall_clock();
-    let (days, second) = (now.as_secs() / 86_400, now.as_secs() % 86_400);
-    // Days since 0000-03-01 in eras of 400 years, each of which has the same days; years begin in March, so that a leap day
-    // is the last of its year.
-    let days = days + 719_468;
-    let (era, day) = (days / 146_097, days % 146_097);
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let (month, later) = if month < 10 {
-        (month + 3, 0)
-    } else {
-        (month - 9, 1)
-    };
-    format!(
-        "{:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{:06}Z",
-        year + era * 400 + later,
-        second / 3_600,
-        second / 60 % 60,
-        second % 60,
-        now.subsec_micros()
-    )
+    let now = jiff::Timestamp::UNIX_EPOCH + wall_clock();
+    format!("{now:.6}")
 }
 
 /// Asks `condition` again and again until it is met, and returns what it found and how long that took.

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -101,6 +102,19 @@ impl FairwaySetup {
         self
     }
 
+    /// In a cluster several run on one host, and what the log of one says must not be another's.
+    fn log_name(&self) -> String {
+        static STARTS: AtomicU32 = AtomicU32::new(0);
+        match &self.source {
+            Source::Directory(_) => "fairway".to_owned(),
+            Source::Cluster(_) => format!(
+                "fairway-{}-{}",
+                self.node,
+                STARTS.fetch_add(1, Ordering::Relaxed)
+            ),
+        }
+    }
+
     /// Starts it on `host` and does not wait for anything.
     #[track_caller]
     pub fn launch(&self, host: &Host) -> Fairway {
@@ -121,7 +135,7 @@ impl FairwaySetup {
             .args(["--listen", "off"])
             .args(&self.switches);
         let (started, started_wall_clock) = (now(), wall_clock());
-        let process = host.start("fairway", command);
+        let process = host.start(&self.log_name(), command);
         Fairway {
             process,
             host: host.clone(),
