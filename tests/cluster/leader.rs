@@ -56,7 +56,8 @@ fn a_leader_that_is_killed_while_it_writes_is_replaced_within_three_seconds() {
             "round {round}: {leader} was killed when at least {} of {COUNT} were served ({served} when all were made)",
             COUNT / 4
         );
-        stage.check_takeover(&leader, killed, TAKEOVER);
+        let taken = stage.check_takeover(&leader, killed, TAKEOVER);
+        stage.check_service(killed, taken, TAKEOVER);
         stage.until_all_served(&namespace, COUNT);
         stage.start(&leader);
     }
@@ -95,7 +96,8 @@ fn a_leader_that_slept_past_its_lease_cannot_write_over_its_successor() {
             creating.join().expect("all are made");
             asleep
         });
-        stage.check_takeover(&leader, asleep, TAKEOVER);
+        let taken = stage.check_takeover(&leader, asleep, TAKEOVER);
+        stage.check_service(asleep, taken, TAKEOVER);
         stage.until_all_served(&namespace, COUNT);
 
         let sleeper = stage.fairways.get_mut(&leader).expect("it is there");
@@ -155,7 +157,7 @@ fn a_leader_that_is_stopped_hands_over_at_once_and_its_follower_is_warm() {
 
 #[test]
 fn while_nothing_happens_only_the_lease_is_written_and_that_rarely() {
-    const WHILE: Duration = Duration::from_secs(40);
+    const WHILE: Duration = Duration::from_secs(30);
     let stage = Stage::new(2);
     stage.cluster.make_services("default", &["web".into()]);
     stage.until_all_served("default", 1);
@@ -235,7 +237,7 @@ impl Stage {
 
     /// The lease has another holder, soon enough after `since`.
     #[track_caller]
-    fn check_takeover(&self, former: &str, since: Instant, limit: Duration) {
+    fn check_takeover(&self, former: &str, since: Instant, limit: Duration) -> Instant {
         let taken = eventually("another one holds the lease", SOON, || {
             let seen = self.cluster.observer().since(0);
             let taken = seen.iter().find(|write| {
@@ -251,6 +253,23 @@ impl Stage {
         });
         let took = taken.duration_since(since);
         println!("{former} was gone -> another one held the lease: {took:?}");
+        assert!(took <= limit, "{took:?}");
+        taken
+    }
+
+    /// And while Services wait, the first of them has its address from the new one as soon.
+    #[track_caller]
+    fn check_service(&self, since: Instant, taken: Instant, limit: Duration) {
+        let served = eventually("the new leader serves", SOON, || {
+            let seen = self.cluster.observer().since(0);
+            let served = seen.iter().find(|write| {
+                let is_served = !addresses_of(&write.object).is_empty();
+                write.collection == SERVICES && write.at >= taken && is_served
+            });
+            served.map(|write| write.at).ok_or("not yet")
+        });
+        let took = served.duration_since(since);
+        println!("... -> and served the first Service: {took:?}");
         assert!(took <= limit, "{took:?}");
     }
 
