@@ -17,6 +17,8 @@ pub struct Allocator<O> {
     /// Sharing key -> the addresses held by owners with that key.
     shared: HashMap<String, BTreeSet<IpAddr>>,
     in_use: InUse,
+    /// See [`Allocator::hand_out_last`]; `None` while there are no such addresses.
+    set_aside: Option<SetAside>,
     /// How often an address became free: what was found full stays full while this stands still.
     releases: u64,
 }
@@ -44,6 +46,14 @@ struct Bookkeeping {
     booked: u64,
     /// Per family, up to which range everything is in use.
     full: [Full; 2],
+}
+
+/// Addresses handed out only where nothing else is left.
+#[derive(Clone, Debug)]
+struct SetAside {
+    addresses: BTreeSet<IpAddr>,
+    /// These, and whatever is in use.
+    avoided: InUse,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -91,6 +101,7 @@ impl<O> Default for Allocator<O> {
             owners: HashMap::new(),
             shared: HashMap::new(),
             in_use: InUse::default(),
+            set_aside: None,
             releases: 0,
         }
     }
@@ -152,18 +163,7 @@ impl<O: Copy + Eq + Hash> Allocator<O> {
 
     /// Takes an address away from an owner; it is free when nobody else holds it. False where the owner did not hold it.
     pub fn release(&mut self, owner: O, address: IpAddr) -> bool {
-        let Some(holding) = self.holdings.get_mut(&address) else {
-            return false;
-        };
-        if holding.first == owner {
-            if holding.others.is_empty() {
-                self.free(address);
-            } else {
-                holding.first = holding.others.remove(0);
-            }
-        } else if let Some(place) = holding.others.iter().position(|other| *other == owner) {
-            holding.others.remove(place);
-        } else {
+        if !self.leave(owner, address) {
             return false;
         }
         if let Some(state) = self.owners.get_mut(&owner) {
@@ -179,10 +179,14 @@ impl<O: Copy + Eq + Hash> Allocator<O> {
 
     /// Takes everything away from an owner and forgets its terms.
     pub fn forget(&mut self, owner: O) {
-        while let Some(&address) = self.held_by(owner).last() {
-            self.release(owner, address);
+        let Some(state) = self.owners.remove(&owner) else {
+            return;
+        };
+        let key = state.sharing.map(|sharing| sharing.key);
+        for address in state.holds {
+            self.leave(owner, address);
+            self.unshare(key.as_deref(), address);
         }
-        self.owners.remove(&owner);
     }
 
     /// Books an address in use in another pool, or in none. A pool that does not contain it is none.
@@ -232,6 +236,22 @@ impl<O: Copy + Eq + Hash> Allocator<O> {
             (Some(ours), Some(theirs)) => ours.compatible_with(theirs),
             _ => Err(Incompatible::Key),
         }
+    }
+
+    /// Sets addresses aside, in place of those set aside before: who wants any address gets one of them only when its pools
+    /// have no other left. Who names one gets it as ever.
+    pub fn hand_out_last(&mut self, addresses: BTreeSet<IpAddr>) {
+        if addresses.is_empty() {
+            self.set_aside = None;
+            return;
+        }
+        let mut avoided = self.in_use.clone();
+        for address in &addresses {
+            if !self.holdings.contains_key(address) {
+                avoided.insert(*address);
+            }
+        }
+        self.set_aside = Some(SetAside { addresses, avoided });
     }
 
     /// Who holds the address, and where it is booked; `None` where it is free.
@@ -299,6 +319,10 @@ impl<O: Copy + Eq + Hash> Allocator<O> {
             self.hold(request.owner, address, None);
             return Ok(address);
         }
+        if let Some((key, address)) = self.address_not_set_aside(request.pools, family) {
+            self.hold(request.owner, address, Some(key));
+            return Ok(address);
+        }
         let mut refusal = Refusal::NoPool;
         for key in request.pools {
             let Some(bookkeeping) = self.pools.get_mut(key) else {
@@ -314,6 +338,23 @@ impl<O: Copy + Eq + Hash> Allocator<O> {
             refusal = Refusal::Exhausted;
         }
         Err(refusal)
+    }
+
+    /// The lowest free address of the first pool that has one besides those set aside; `None` where nothing is set aside.
+    fn address_not_set_aside(
+        &self,
+        pools: &[PoolKey],
+        family: Family,
+    ) -> Option<(PoolKey, IpAddr)> {
+        let avoided = &self.set_aside.as_ref()?.avoided;
+        pools.iter().find_map(|&key| {
+            let mut ranges = self.pool(key)?.open().iter();
+            let address = ranges.find_map(|range| {
+                let free = (range.family() == family).then(|| avoided.lowest_free(range));
+                free.flatten()
+            })?;
+            Some((key, address))
+        })
     }
 
     /// The lowest address held under the owner's sharing key on which it may join all holders.
@@ -370,6 +411,11 @@ impl<O: Copy + Eq + Hash> Allocator<O> {
             }
             None => {
                 self.in_use.insert(address);
+                if let Some(aside) = &mut self.set_aside
+                    && !aside.addresses.contains(&address)
+                {
+                    aside.avoided.insert(address);
+                }
                 self.holdings.insert(
                     address,
                     Holding {
@@ -391,10 +437,34 @@ impl<O: Copy + Eq + Hash> Allocator<O> {
         }
     }
 
+    /// Ends a holding, as far as the address goes; false where there is none.
+    fn leave(&mut self, owner: O, address: IpAddr) -> bool {
+        let Some(holding) = self.holdings.get_mut(&address) else {
+            return false;
+        };
+        if holding.first == owner {
+            if holding.others.is_empty() {
+                self.free(address);
+            } else {
+                holding.first = holding.others.remove(0);
+            }
+        } else if let Some(place) = holding.others.iter().position(|other| *other == owner) {
+            holding.others.remove(place);
+        } else {
+            return false;
+        }
+        true
+    }
+
     fn free(&mut self, address: IpAddr) {
         self.book(address, None);
         self.holdings.remove(&address);
         self.in_use.remove(address);
+        if let Some(aside) = &mut self.set_aside
+            && !aside.addresses.contains(&address)
+        {
+            aside.avoided.remove(address);
+        }
         self.releases += 1;
     }
 
@@ -667,5 +737,29 @@ mod tests {
             allocator.usage(A).unwrap().available().to_string(),
             "340282366920938463463374607431768211453"
         );
+    }
+
+    #[test]
+    fn what_is_set_aside_is_handed_out_when_nothing_else_is_left_or_to_who_names_it() {
+        let mut allocator = allocator(&[(A, &["10.0.0.0/30"]), (B, &["10.0.1.0/31"])]);
+        allocator.hand_out_last(["10.0.0.0", "10.0.0.1", "10.0.1.1"].map(ip).into());
+        assert_eq!(any(&mut allocator, 1, &[A]).as_deref(), Ok("10.0.0.2"));
+        allocator.release(1, ip("10.0.0.2"));
+        assert_eq!(any(&mut allocator, 1, &[A, B]).as_deref(), Ok("10.0.0.2"));
+        assert_eq!(any(&mut allocator, 2, &[A, B]).as_deref(), Ok("10.0.0.3"));
+        assert_eq!(
+            any(&mut allocator, 3, &[A, B]).as_deref(),
+            Ok("10.0.1.0"),
+            "a younger pool has one that is not set aside"
+        );
+        assert_eq!(named(&mut allocator, 4, "10.0.0.1", &[A, B]), Ok(()));
+        assert_eq!(any(&mut allocator, 5, &[A, B]).as_deref(), Ok("10.0.0.0"));
+        assert_eq!(any(&mut allocator, 6, &[A, B]).as_deref(), Ok("10.0.1.1"));
+        assert_eq!(any(&mut allocator, 7, &[A, B]), Err(Refusal::Exhausted));
+        allocator.release(4, ip("10.0.0.1"));
+        allocator.release(2, ip("10.0.0.3"));
+        assert_eq!(any(&mut allocator, 7, &[A]).as_deref(), Ok("10.0.0.3"));
+        allocator.hand_out_last(BTreeSet::new());
+        assert_eq!(any(&mut allocator, 8, &[A]).as_deref(), Ok("10.0.0.1"));
     }
 }

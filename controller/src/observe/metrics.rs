@@ -123,12 +123,6 @@ fn addresses(text: &mut Text, view: &ClusterView) {
             condition.kind == "cilium.io/PoolConflict" && condition.status == "True"
         })
         .count();
-    let conditions = || {
-        view.addresses
-            .services
-            .values()
-            .filter_map(|service| service.condition.as_ref())
-    };
     for (name, help, value) in [
         (
             "cilium_operator_lbipam_conflicting_pools",
@@ -138,14 +132,12 @@ fn addresses(text: &mut Text, view: &ClusterView) {
         (
             "cilium_operator_lbipam_services_matching",
             "Services that are given addresses here.",
-            conditions().count(),
+            view.addresses.matching,
         ),
         (
             "cilium_operator_lbipam_services_unsatisfied",
             "Of those, Services that did not get all they ask for.",
-            conditions()
-                .filter(|condition| !condition.satisfied)
-                .count(),
+            view.addresses.unsatisfied,
         ),
     ] {
         text.gauge(name, help);

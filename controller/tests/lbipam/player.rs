@@ -102,6 +102,7 @@ impl Cluster {
                 ipv6: true,
                 bgp_enabled: true,
                 l2_enabled: true,
+                address_memory: Duration::from_secs(3600),
             },
             epoch,
             passed: Duration::from_secs(100),
@@ -228,8 +229,8 @@ impl Cluster {
                         .map(|conditions| pool_status_json(object, conditions, &time))
                 } else {
                     let name = controller::cluster::ObjectName {
-                        namespace: key.1.clone(),
-                        name: key.2.clone(),
+                        namespace: key.1.as_str().into(),
+                        name: key.2.as_str().into(),
                     };
                     plan.services
                         .get(&name)

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -168,7 +169,8 @@ fn apply(world: &mut World, change: &Change, touched: &mut Touched) {
         }
         Change::Recreate(index) => {
             if let Some(name) = existing(world, index) {
-                let mut service = world.snapshot.services.remove(&name).unwrap();
+                let service = world.snapshot.services.remove(&name).unwrap();
+                let mut service = Arc::unwrap_or_clone(service);
                 service.ingress.clear();
                 service.recorded_condition = None;
                 touched.services.push(name);
@@ -296,7 +298,9 @@ fn selects(pool: &Pool, service: &Service) -> bool {
 /// Every address that a Service rightfully carried before the plan and nobody asked to take is there after it.
 fn check_nothing_moved(world: &World, plan: &AddressPlan, touched: &Touched) {
     for (name, service) in &world.snapshot.services {
-        if !is_ours(service, &world.settings) || touched.services.contains(name) {
+        let left = plan.services.get(name);
+        let left = left.is_some_and(|status| status.foreign.is_some());
+        if left || !is_ours(service, &world.settings) || touched.services.contains(name) {
             continue;
         }
         let ask = Ask::of(service, &world.settings);
@@ -335,6 +339,10 @@ fn check_nothing_moved(world: &World, plan: &AddressPlan, touched: &Touched) {
 }
 
 fn check_one_holder(world: &World, plan: &AddressPlan) {
+    let left = |name: &ObjectName| {
+        let status = plan.services.get(name);
+        status.is_some_and(|status| status.foreign.is_some())
+    };
     let ours: Vec<_> = world
         .snapshot
         .services
@@ -347,12 +355,15 @@ fn check_one_holder(world: &World, plan: &AddressPlan) {
             let common = outcome(world, plan, name)
                 .into_iter()
                 .find(|address| theirs.contains(address));
-            if let Some(address) = common {
-                assert!(
-                    world.may_share(service, other),
-                    "{name} and {other_name} both get {address}"
-                );
-            }
+            let Some(address) = common else { continue };
+            // What a stranger insists on, and somebody has already, is the stranger's fault; nobody is to get it anew.
+            let shown =
+                |service: &Service| service.ingress.iter().any(|entry| entry.ip == Some(address));
+            let insisted = (left(name) && shown(other)) || (left(other_name) && shown(service));
+            assert!(
+                insisted || world.may_share(service, other),
+                "{name} and {other_name} both get {address}"
+            );
         }
     }
 }

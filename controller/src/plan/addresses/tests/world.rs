@@ -1,5 +1,6 @@
 //! A cluster of Services and pools for tests, with statuses written back as planned.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::super::ask::Ask;
@@ -200,6 +201,7 @@ impl World {
             ipv6: true,
             bgp_enabled: true,
             l2_enabled: true,
+            address_memory: Duration::from_secs(3600),
         };
         let snapshot = Snapshot {
             complete: true,
@@ -229,7 +231,7 @@ impl World {
             self.uids += 1;
             service.meta.uid = self.uids.to_string();
         }
-        self.snapshot.services.insert(name, service);
+        self.snapshot.services.insert(name, service.into());
     }
 
     pub(super) fn remove(&mut self, text: &str) {
@@ -238,7 +240,7 @@ impl World {
 
     /// Adds a pool, or edits the one of that name; what it was while valid stays in force.
     pub(super) fn add_pool(&mut self, PoolBuilder(mut pool): PoolBuilder) {
-        let name = pool.meta.name.name.clone();
+        let name = pool.meta.name.name.to_string();
         if let Some(before) = self.snapshot.pools.remove(&name) {
             pool.meta = before.meta;
             pool.recorded_conditions = before.recorded_conditions;
@@ -331,6 +333,7 @@ impl World {
         let same = service.ingress == status.ingress
             && three(&service.recorded_condition) == three(&condition);
         if !same {
+            let service = Arc::make_mut(service);
             service.ingress.clone_from(&status.ingress);
             service.recorded_condition = condition;
         }
@@ -382,7 +385,7 @@ impl World {
     }
 
     pub(super) fn write_ingress(&mut self, text: &str, addresses: &[&str]) {
-        self.snapshot.services.get_mut(&name(text)).unwrap().ingress = entries(addresses);
+        self.edit(text, |service| service.ingress = entries(addresses));
     }
 
     pub(super) fn forge_condition(
@@ -390,11 +393,12 @@ impl World {
         text: &str,
         condition: Option<(String, String, String, String)>,
     ) {
-        self.snapshot
-            .services
-            .get_mut(&name(text))
-            .unwrap()
-            .recorded_condition = condition;
+        self.edit(text, |service| service.recorded_condition = condition);
+    }
+
+    pub(super) fn edit(&mut self, text: &str, edit: impl FnOnce(&mut Service)) {
+        let service = self.snapshot.services.get_mut(&name(text)).unwrap();
+        edit(Arc::make_mut(service));
     }
 
     pub(super) fn service(&self, text: &str) -> &Service {
