@@ -286,31 +286,8 @@ impl Observer {
     /// Watches from now on.
     pub(crate) async fn start(api: &Api) -> Outcome<Self> {
         let (_, resource_version) = api.list_services().await?;
-        let events = api.watch_services(&resource_version).await?;
         let (sender, sightings) = mpsc::unbounded_channel();
-        let task = tokio::spawn(async move {
-            let mut events = std::pin::pin!(events);
-            while let Some(Ok(event)) = events.next().await {
-                let at = now();
-                let (change, service) = match event {
-                    WatchEvent::Added(service) => (Change::Added, service),
-                    WatchEvent::Modified(service) => (Change::Modified, service),
-                    WatchEvent::Deleted(service) => (Change::Deleted, service),
-                    WatchEvent::Bookmark(_) => continue,
-                    WatchEvent::Error(_) => return,
-                };
-                if sender
-                    .send(Sighting {
-                        at,
-                        change,
-                        service,
-                    })
-                    .is_err()
-                {
-                    return;
-                }
-            }
-        });
+        let task = tokio::spawn(watch(api.clone(), resource_version, sender));
         Ok(Self { sightings, task })
     }
 
@@ -340,6 +317,35 @@ impl Observer {
     /// What has been seen and not yet been taken.
     pub(crate) fn drain(&mut self) -> impl Iterator<Item = Sighting> {
         std::iter::from_fn(|| self.sightings.try_recv().ok())
+    }
+}
+
+/// Notes what happens from that resource version on, over as many watches as it takes. Ends when one is refused.
+async fn watch(api: Api, mut resource_version: String, sender: mpsc::UnboundedSender<Sighting>) {
+    while let Ok(events) = api.watch_services(&resource_version).await {
+        let mut events = std::pin::pin!(events);
+        while let Some(Ok(event)) = events.next().await {
+            let at = now();
+            let (change, service) = match event {
+                WatchEvent::Added(service) => (Change::Added, service),
+                WatchEvent::Modified(service) => (Change::Modified, service),
+                WatchEvent::Deleted(service) => (Change::Deleted, service),
+                WatchEvent::Bookmark(bookmark) => {
+                    resource_version = bookmark.metadata.resource_version;
+                    continue;
+                }
+                WatchEvent::Error(_) => return,
+            };
+            resource_version.clone_from(&service.metadata.resource_version);
+            let sighting = Sighting {
+                at,
+                change,
+                service,
+            };
+            if sender.send(sighting).is_err() {
+                return;
+            }
+        }
     }
 }
 

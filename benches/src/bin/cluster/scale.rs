@@ -22,6 +22,8 @@ pub(crate) struct Scale {
     /// Few and many Services, for memory.
     pub(crate) few: usize,
     pub(crate) many: usize,
+    /// For how long it is waited that the program has nothing more to write, before something is counted.
+    pub(crate) patience: Duration,
     /// Whether milliseconds and the like are judged. Where the machine is shared, only counts and ratios are.
     pub(crate) strict: bool,
 }
@@ -38,6 +40,7 @@ impl Scale {
         idle_time: Duration::from_secs(60),
         few: 20,
         many: 5000,
+        patience: Duration::from_secs(120),
         strict: true,
     };
 
@@ -52,6 +55,7 @@ impl Scale {
         idle_time: Duration::from_secs(15),
         few: 20,
         many: 400,
+        patience: Duration::from_secs(10),
         strict: false,
     };
 }

@@ -129,7 +129,7 @@ impl StandIn {
                 return;
             };
             if mistake == Some(Mistake::Slow) {
-                tokio::time::sleep(Duration::from_millis(30)).await;
+                tokio::time::sleep(Duration::from_millis(100)).await;
             }
             let name = &service.metadata.name;
             if let Err(error) = api.write_status(&service, &address).await {

@@ -120,7 +120,7 @@ async fn program(
     }
     let quiet = cluster
         .audit
-        .wait_until_quiet(Duration::from_secs(3), Duration::from_secs(120))
+        .wait_until_quiet(Duration::from_secs(3), options.scale.patience)
         .await?;
     for sighting in observer.drain() {
         *writes.entry(sighting.service.metadata.name).or_default() += 1;

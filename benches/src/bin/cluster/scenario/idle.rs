@@ -18,7 +18,7 @@ pub(crate) async fn measure(options: &Options, report: &mut Report) -> Outcome<(
     super::all_served(&mut observer, &mut process, count, Duration::from_secs(60)).await?;
     cluster
         .audit
-        .wait_until_quiet(Duration::from_secs(5), Duration::from_secs(120))
+        .wait_until_quiet(Duration::from_secs(5), options.scale.patience)
         .await?;
 
     let mark = cluster.audit.mark()?;

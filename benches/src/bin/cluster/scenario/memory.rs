@@ -15,31 +15,20 @@ const SLICES: &str = "/apis/discovery.k8s.io/v1/namespaces/bench/endpointslices"
 
 pub(crate) async fn measure(options: &Options, report: &mut Report) -> Outcome<()> {
     let (few, many) = (options.scale.few, options.scale.many);
+    let limit_of_many = options.scale.strict.then_some(40);
     progress(&format!("memory: {few}, then {many} Services"));
     let mut cluster = Cluster::start(&options.program, options.port).await?;
     let mut observer = cluster.observe().await?;
     let mut process = options.program.start(&cluster)?;
     cluster.admin.create_services("service", 0..few).await?;
     super::all_served(&mut observer, &mut process, few, LIMIT).await?;
-    let memory = settled(&mut cluster, &process).await?;
-    tell(
-        options,
-        report,
-        &format!("{few} Services"),
-        memory,
-        Some(15),
-    );
+    let memory = settled(options, &mut cluster, &process).await?;
+    tell(report, &format!("{few} Services"), memory, Some(15));
 
     cluster.admin.create_services("service", few..many).await?;
     super::all_served(&mut observer, &mut process, many - few, LIMIT).await?;
-    let memory = settled(&mut cluster, &process).await?;
-    tell(
-        options,
-        report,
-        &format!("{many} Services"),
-        memory,
-        Some(40),
-    );
+    let memory = settled(options, &mut cluster, &process).await?;
+    tell(report, &format!("{many} Services"), memory, limit_of_many);
     process.stop().await?;
 
     progress("memory: after a restart, then with EndpointSlices");
@@ -47,55 +36,38 @@ pub(crate) async fn measure(options: &Options, report: &mut Report) -> Outcome<(
     let mut observer = cluster.observe().await?;
     cluster.admin.create_service("one-more").await?;
     super::served(&mut observer, &mut process, "one-more", LIMIT).await?;
-    let memory = settled(&mut cluster, &process).await?;
-    tell(
-        options,
-        report,
-        &format!("{many} Services, after a restart"),
-        memory,
-        Some(40),
-    );
-    cluster
-        .admin
-        .create_all(SLICES, (0..many).map(slice))
-        .await?;
-    let memory = settled(&mut cluster, &process).await?;
-    tell(
-        options,
-        report,
-        &format!("{many} Services and EndpointSlices"),
-        memory,
-        None,
-    );
+    let memory = settled(options, &mut cluster, &process).await?;
+    let what = format!("{many} Services, after a restart");
+    tell(report, &what, memory, limit_of_many);
+    let slices = (0..many).map(slice);
+    cluster.admin.create_all(SLICES, slices).await?;
+    let memory = settled(options, &mut cluster, &process).await?;
+    let what = format!("{many} Services and EndpointSlices");
+    tell(report, &what, memory, None);
     Ok(())
 }
 
 /// What it holds when it has stopped writing.
-async fn settled(cluster: &mut Cluster, process: &Process) -> Outcome<Memory> {
+async fn settled(options: &Options, cluster: &mut Cluster, process: &Process) -> Outcome<Memory> {
     cluster
         .audit
-        .wait_until_quiet(Duration::from_secs(5), Duration::from_secs(120))
+        .wait_until_quiet(Duration::from_secs(5), options.scale.patience)
         .await?;
     process.memory()
 }
 
-fn tell(options: &Options, report: &mut Report, what: &str, memory: Memory, limit: Option<u64>) {
-    let text = format!(
-        "{} (at most {})",
-        mebibytes(memory.resident),
-        mebibytes(memory.peak)
+fn tell(report: &mut Report, what: &str, memory: Memory, limit: Option<u64>) {
+    let (resident, peak) = (mebibytes(memory.resident), mebibytes(memory.peak));
+    let (what, text) = (
+        format!("memory, {what}"),
+        format!("{resident} (at most {peak})"),
     );
-    let what = format!("memory, {what}");
     match limit {
-        Some(limit) if options.scale.strict => {
-            report.judge(
-                what,
-                format!("<= {limit} MiB"),
-                text,
-                memory.resident <= limit * 1024,
-            );
+        Some(limit) => {
+            let met = memory.resident <= limit * 1024;
+            report.judge(what, format!("<= {limit} MiB"), text, met);
         }
-        _ => report.note(what, text),
+        None => report.note(what, text),
     }
 }
 

@@ -20,7 +20,7 @@ pub(crate) async fn measure(options: &Options, report: &mut Report) -> Outcome<(
     super::all_served(&mut observer, &mut process, count, LIMIT).await?;
     cluster
         .audit
-        .wait_until_quiet(Duration::from_secs(3), LIMIT)
+        .wait_until_quiet(Duration::from_secs(3), options.scale.patience)
         .await?;
     process.stop().await?;
 
@@ -71,7 +71,7 @@ async fn serve_one(
     let served = super::served(&mut observer, &mut process, name, LIMIT).await?;
     cluster
         .audit
-        .wait_until_quiet(Duration::from_secs(2), Duration::from_secs(30))
+        .wait_until_quiet(Duration::from_secs(2), options.scale.patience)
         .await?;
     drop(process);
 
