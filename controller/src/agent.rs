@@ -44,10 +44,14 @@ pub async fn run(config: RunConfig) -> Outcome {
         mut observed,
         recorder,
         name: objects,
+        numbers,
     } = recorder::open(&config, &mut tasks).await?;
     let snapshot = Arc::clone(&observed.borrow_and_update().snapshot);
     let node = node(&config, &snapshot)?;
     let state = Arc::new(State::new(node.clone(), Changes::default()));
+    if let Some(numbers) = numbers {
+        state.set_cluster(numbers);
+    }
     let health = bind_health(&config, &node, &snapshot)?;
     if let Some(address) = api.address() {
         info!(node, objects, api = %address, "Fairway runs");
@@ -143,9 +147,15 @@ impl Agent {
     async fn step(&mut self, observed: &Observed) {
         let snapshot = &observed.snapshot;
         self.telling.problems(&snapshot.problems);
+        let begin = now();
         let planned = self
             .recorder
-            .step(observed, &self.settings, now(), &mut self.telling);
+            .step(observed, &self.settings, begin, &mut self.telling);
+        if planned.addresses != AddressPlan::default() {
+            let took = now().saturating_duration_since(begin);
+            self.state
+                .note_processing(|processing| processing.planned(snapshot, took));
+        }
         self.again_at = planned.again_at;
         let plan = if planned.announced {
             peers::plan(snapshot, &planned.addresses, &self.settings)

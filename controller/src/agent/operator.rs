@@ -19,6 +19,7 @@ use crate::cluster::{ObjectName, Snapshot};
 use crate::config::RunConfig;
 use crate::kubernetes_client::KubernetesClient;
 use crate::lease::{Election, ElectionConfig, Lead, Leadership, Release, Timing};
+use crate::observe::ClusterNumbers;
 use crate::plan::Settings;
 use crate::plan::addresses::{AddressBook, AddressPlan, Memory};
 use crate::plan::status::is_as_desired;
@@ -128,11 +129,6 @@ impl Operator {
             self.memory = term.book.into_memory();
         }
         self.memory.observe(snapshot, settings, now);
-    }
-
-    /// The writer, for its numbers.
-    pub(super) fn writer(&self) -> &Writer {
-        &self.writer
     }
 
     /// Waits for what is under way, then leaves the lease to whoever wants it.
@@ -256,7 +252,7 @@ pub(super) async fn open(
             seed: seed(node),
         },
     );
-    let observed = source.observed();
+    let (observed, health) = (source.observed(), source.health());
     tasks.spawn(async move { source.run().await.to_string() });
     let namespace = namespace.map_or_else(own_namespace, str::to_owned);
     let election = ElectionConfig {
@@ -276,6 +272,12 @@ pub(super) async fn open(
         seed: seed(election.identity()),
     };
     let writer = Writer::start(fenced.client, leadership.clone(), options);
+    let numbers = ClusterNumbers {
+        writer: writer.clone(),
+        calls: reached.calls.clone(),
+        source: health,
+        leadership: leadership.clone(),
+    };
     let operator = Operator {
         election,
         leadership,
@@ -289,6 +291,7 @@ pub(super) async fn open(
         observed,
         recorder: Recorder::Cluster(Box::new(operator)),
         name: reached.server.clone(),
+        numbers: Some(numbers),
     })
 }
 
