@@ -158,7 +158,7 @@ fn processing(text: &mut Text, processing: &Processing) {
         "How long the plan took that answered a change of an object; one sample for each changed object.",
     );
     for ((event, resource), times) in processing.times() {
-        let labels = [("event", event), ("resource", resource)];
+        let labels = [("event", *event), ("resource", *resource)];
         let mut below = 0;
         for (index, count) in times.counts.iter().enumerate() {
             below += count;
