@@ -140,7 +140,8 @@ pub struct PoolsArgs {
 /// `fairway crds`
 #[derive(Clone, Debug, Default, Args)]
 pub struct CrdsArgs {
-    /// Only these kinds: kind, plural or short name, such as CiliumBGPPeeringPolicy or ippools [default: all].
+    /// Only these kinds: kind, plural or short name, such as CiliumBGPPeeringPolicy or ippools [default: all but CiliumNode, which
+    /// is Cilium's own and needed only by who makes such objects without Cilium].
     #[arg(value_name = "KIND")]
     pub kinds: Vec<String>,
 }

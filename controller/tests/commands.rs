@@ -279,11 +279,7 @@ async fn failures_are_one_line_with_the_exit_code_of_their_kind() {
             "advertised only",
         ),
         (&["services", "-o", "xml"], 2, "xml"),
-        (
-            &["crds", "CiliumNode"],
-            2,
-            "no definition of a kind \"CiliumNode\"",
-        ),
+        (&["crds", "nodes"], 2, "no definition of a kind \"nodes\""),
     ] {
         let output = fairway(words).await;
         let said = text(&output.stderr);

@@ -337,6 +337,24 @@ fn bgp_kinds_and_the_l2_policy_show_their_age_alone() {
     }
 }
 
+/// A laboratory without Cilium can make CiliumNodes if it asks for their definition; nothing in them gets lost.
+#[test]
+fn the_definition_of_cilium_nodes_is_there_for_who_asks() {
+    assert!(!fairway_crds(&[]).contains("ciliumnodes"));
+    let server = server();
+    let definition = fairway_crds(&["CiliumNode"]).replace("cilium.io", "nodes.example");
+    let mut definition: Value = serde_saphyr::from_str(&definition).unwrap();
+    definition["spec"]["names"]["shortNames"] = json!([]);
+    let apply = ["apply", "--server-side", "--validate=strict", "-f", "-"];
+    server.succeed(&apply, &definition.to_string());
+    let node = json!({"apiVersion": "nodes.example/v2", "kind": "CiliumNode", "metadata": {"name": "w1"},
+        "spec": {"addresses": [{"type": "InternalIP", "ip": "192.0.2.11"}], "eni": {"a": {"b": [1]}}}});
+    assert!(soon(|| server.kubectl(&apply, &node.to_string()).ok));
+    let stored = server.object("ciliumnodes.v2.nodes.example", "w1");
+    assert_eq!(stored["spec"], node["spec"]);
+    server.succeed(&["delete", "crd", "ciliumnodes.nodes.example"], "");
+}
+
 #[test]
 fn conditions_and_the_state_of_sessions_can_be_written_as_status() {
     let server = server();

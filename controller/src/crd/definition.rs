@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{
     CiliumBGPAdvertisement, CiliumBGPClusterConfig, CiliumBGPNodeConfig,
     CiliumBGPNodeConfigOverride, CiliumBGPPeerConfig, CiliumBGPPeeringPolicy,
-    CiliumL2AnnouncementPolicy, CiliumLoadBalancerIPPool, bgp_advertisement,
+    CiliumL2AnnouncementPolicy, CiliumLoadBalancerIPPool, bgp_advertisement, node,
 };
 
 /// One kind's CustomResourceDefinition.
@@ -17,6 +17,9 @@ pub struct Definition {
     pub kind: String,
     /// The plural that names the resource in URLs, such as `ciliumloadbalancerippools`.
     pub plural: String,
+    /// Whether the kind is Cilium's own affair as a network plugin: Fairway reads such objects where there are any, and the
+    /// definition is for who has to make some without Cilium.
+    pub belongs_to_cilium: bool,
     /// Every other name that the API server knows it by: the singular and the short names.
     pub other_names: Vec<String>,
     /// The object, ready to be written.
@@ -36,7 +39,7 @@ impl Definition {
     }
 }
 
-/// The definitions of all kinds that Fairway reads, but those of Cilium as a network plugin (CiliumNode, CiliumPodIPPool).
+/// The definitions of the kinds that Fairway reads. CiliumNode, the last one, `belongs_to_cilium`.
 pub fn definitions() -> Vec<Definition> {
     let mut advertisement = in_both_versions(CiliumBGPAdvertisement::crd());
     replace_rules(&mut advertisement);
@@ -49,6 +52,12 @@ pub fn definitions() -> Vec<Definition> {
         in_both_versions(CiliumBGPNodeConfig::crd()),
         in_both_versions(CiliumBGPNodeConfigOverride::crd()),
         without_required_spec(finished(CiliumL2AnnouncementPolicy::crd())),
+        json!({
+            "apiVersion": "apiextensions.k8s.io/v1",
+            "kind": "CustomResourceDefinition",
+            "metadata": metadata(Some(&format!("{}.cilium.io", node::PLURAL))),
+            "spec": node::definition_spec(),
+        }),
     ]
     .map(definition)
     .into()
@@ -62,6 +71,7 @@ fn definition(object: Value) -> Definition {
     Definition {
         kind: text(&names["kind"]),
         plural: text(&names["plural"]),
+        belongs_to_cilium: names["plural"] == node::PLURAL,
         other_names: other_names.map(text).collect(),
         object,
     }
@@ -102,17 +112,7 @@ fn finished(derived: CustomResourceDefinition) -> Value {
     let mut object = json!({
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {
-            "name": derived.metadata.name,
-            "labels": {"app.kubernetes.io/part-of": "fairway"},
-            // Whoever removes a definition removes all objects of its kind. Helm, Flux and Argo CD, in this order, leave it
-            // in place when it is no longer among what they install.
-            "annotations": {
-                "helm.sh/resource-policy": "keep",
-                "kustomize.toolkit.fluxcd.io/prune": "disabled",
-                "argocd.argoproj.io/sync-options": "Prune=false",
-            },
-        },
+        "metadata": metadata(derived.metadata.name.as_deref()),
         "spec": derived.spec,
     });
     let versions = object["spec"]["versions"].as_array_mut();
@@ -125,6 +125,20 @@ fn finished(derived: CustomResourceDefinition) -> Value {
         finish_root(&mut version["schema"]["openAPIV3Schema"]);
     }
     object
+}
+
+fn metadata(name: Option<&str>) -> Value {
+    json!({
+        "name": name,
+        "labels": {"app.kubernetes.io/part-of": "fairway"},
+        // Whoever removes a definition removes all objects of its kind. Helm, Flux and Argo CD, in this order, leave it in
+        // place when it is no longer among what they install.
+        "annotations": {
+            "helm.sh/resource-policy": "keep",
+            "kustomize.toolkit.fluxcd.io/prune": "disabled",
+            "argocd.argoproj.io/sync-options": "Prune=false",
+        },
+    })
 }
 
 /// The fields that every object has; tools that check manifests without an API server ask for them.
