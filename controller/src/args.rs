@@ -140,8 +140,7 @@ pub struct PoolsArgs {
 /// `fairway crds`
 #[derive(Clone, Debug, Default, Args)]
 pub struct CrdsArgs {
-    /// Only these kinds: kind, plural or short name, such as CiliumBGPPeeringPolicy or ippools [default: all but CiliumNode, which
-    /// is Cilium's own and needed only by who makes such objects without Cilium].
+    /// Only these kinds: kind, plural or short name, such as CiliumBGPPeeringPolicy or ippools [default: all].
     #[arg(value_name = "KIND")]
     pub kinds: Vec<String>,
 }

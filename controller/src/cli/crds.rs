@@ -15,7 +15,7 @@ pub fn run(args: &CrdsArgs) -> Outcome {
     Ok(())
 }
 
-/// All kinds but Cilium's own if none is named; always in the same order, and each once.
+/// All kinds if none is named; always in the same order, and each once.
 fn chosen(names: &[String]) -> Result<Vec<Definition>, Failure> {
     let all = definitions();
     let is_none = |name: &&String| !all.iter().any(|definition| definition.is_called(name));
@@ -27,11 +27,7 @@ fn chosen(names: &[String]) -> Result<Vec<Definition>, Failure> {
         )));
     }
     let is_wanted = |definition: &Definition| {
-        if names.is_empty() {
-            !definition.belongs_to_cilium
-        } else {
-            names.iter().any(|name| definition.is_called(name))
-        }
+        names.is_empty() || names.iter().any(|name| definition.is_called(name))
     };
     Ok(all.into_iter().filter(is_wanted).collect())
 }
@@ -78,7 +74,7 @@ mod tests {
             plurals(&["l2announcement", "ippool", "lbippools"]),
             ["ciliumloadbalancerippools", "ciliuml2announcementpolicies"]
         );
-        assert_eq!(plurals(&[]).len(), 8);
+        assert_eq!(plurals(&[]).len(), 9);
         assert_eq!(plurals(&["cn"]), ["ciliumnodes"]);
     }
 

@@ -17,9 +17,6 @@ pub struct Definition {
     pub kind: String,
     /// The plural that names the resource in URLs, such as `ciliumloadbalancerippools`.
     pub plural: String,
-    /// Whether the kind is Cilium's own affair as a network plugin: Fairway reads such objects where there are any, and the
-    /// definition is for who has to make some without Cilium.
-    pub belongs_to_cilium: bool,
     /// Every other name that the API server knows it by: the singular and the short names.
     pub other_names: Vec<String>,
     /// The object, ready to be written.
@@ -39,7 +36,8 @@ impl Definition {
     }
 }
 
-/// The definitions of the kinds that Fairway reads. CiliumNode, the last one, `belongs_to_cilium`.
+/// The definitions of the kinds that Fairway reads. That of CiliumNode, the last one, takes anything: it is Cilium's own, and
+/// here only for clusters where something else makes such objects.
 pub fn definitions() -> Vec<Definition> {
     let mut advertisement = in_both_versions(CiliumBGPAdvertisement::crd());
     replace_rules(&mut advertisement);
@@ -71,7 +69,6 @@ fn definition(object: Value) -> Definition {
     Definition {
         kind: text(&names["kind"]),
         plural: text(&names["plural"]),
-        belongs_to_cilium: names["plural"] == node::PLURAL,
         other_names: other_names.map(text).collect(),
         object,
     }

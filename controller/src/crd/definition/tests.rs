@@ -113,7 +113,6 @@ fn names_versions_and_subresources_are_those_of_cilium() {
         let spec = &definition.object["spec"];
         assert_eq!(definition.kind, kind);
         assert_eq!(definition.plural, plural);
-        assert_eq!(definition.belongs_to_cilium, kind == "CiliumNode");
         assert_eq!(
             definition.object["metadata"]["name"],
             format!("{plural}.cilium.io")
