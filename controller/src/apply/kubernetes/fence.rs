@@ -153,3 +153,83 @@ impl<S: Write + Unpin> Write for Fenced<S> {
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use hyper::Request;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::lease::Lead;
+
+    fn leads(valid_until: Instant) -> Leadership {
+        Leadership {
+            holder: "us".into(),
+            lead: Some(Lead {
+                term: 1,
+                unclean: false,
+                valid_until,
+            }),
+        }
+    }
+
+    /// Answers every request with an empty object, and counts the octets it gets.
+    async fn server() -> (kube::Config, Arc<AtomicUsize>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let octets = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&octets);
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let count = Arc::clone(&count);
+                tokio::spawn(async move {
+                    let mut buffer = [0; 4096];
+                    while let Ok(length @ 1..) = stream.read(&mut buffer).await {
+                        count.fetch_add(length, Ordering::SeqCst);
+                        let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
+                        stream.write_all(answer).await.unwrap();
+                    }
+                });
+            }
+        });
+        (kube::Config::new(url.parse().unwrap()), octets)
+    }
+
+    async fn ask(client: &kube::Client) -> Result<String, kube::Error> {
+        let request = Request::get("/version").body(vec![]).unwrap();
+        client.request_text(request).await
+    }
+
+    #[tokio::test]
+    async fn what_was_handed_to_the_client_is_not_sent_once_the_lease_has_ended() {
+        let (config, octets) = server().await;
+        let (leadership, receiver) = watch::channel(leads(now() + Duration::from_secs(60)));
+        let client = client(&config, receiver).unwrap();
+        ask(&client).await.unwrap();
+        let before = octets.load(Ordering::SeqCst);
+        assert!(before > 0);
+        for lost in [leads(now()), Leadership::default()] {
+            leadership.send_replace(lost);
+            // Over the connection that is open, and over a new one.
+            for _ in 0..2 {
+                let error = ask(&client).await.unwrap_err();
+                let mut text = error.to_string();
+                let mut cause = error.source();
+                while let Some(error) = cause {
+                    text = format!("{text}: {error}");
+                    cause = error.source();
+                }
+                assert!(text.contains("the lease is not ours"), "{text}");
+            }
+        }
+        assert_eq!(octets.load(Ordering::SeqCst), before);
+        leadership.send_replace(leads(now() + Duration::from_secs(60)));
+        ask(&client).await.unwrap();
+    }
+}

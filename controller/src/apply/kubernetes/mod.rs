@@ -166,7 +166,7 @@ impl Writer {
         want_services(outbox, observed, plan, wall_clock, now);
         want_pools(outbox, observed, plan, wall_clock, now);
         let version = |target, name: &ObjectName| {
-            Seen::find(observed, target, name).map(|seen| seen.owned_version())
+            Seen::find(observed, target, name).map(|seen| seen.version())
         };
         outbox.settle(version, now);
         drop(state);
@@ -190,7 +190,7 @@ impl Writer {
             let Some(seen) = Seen::find(observed, Target::Service, name) else {
                 continue;
             };
-            let version = seen.owned_version();
+            let version = seen.version();
             let content = Content {
                 seen,
                 desired: Desired::Mark {
@@ -311,12 +311,13 @@ fn want_service(
     };
     let same =
         |content: &Content| matches!(&content.desired, Desired::Service(is) if is == desired);
-    if outbox.is_settled(Target::Service, name, seen.version(), same) {
+    let same_object = |content: &Content| content.seen.is(&seen);
+    if outbox.is_settled(Target::Service, name, same_object, same) {
         return;
     }
     let departures = plan.departures.get(name).map_or(&[][..], Vec::as_slice);
     let pool_of = |address| seen::pool_of(&observed.snapshot, address);
-    let version = seen.owned_version();
+    let version = seen.version();
     let content = Content {
         seen,
         desired: Desired::Service(desired.clone()),
@@ -347,10 +348,11 @@ fn want_pools(
         };
         let same =
             |content: &Content| matches!(&content.desired, Desired::Pool(is) if is == conditions);
-        if outbox.is_settled(Target::Pool, &name, seen.version(), same) {
+        let same_object = |content: &Content| content.seen.is(&seen);
+        if outbox.is_settled(Target::Pool, &name, same_object, same) {
             continue;
         }
-        let version = seen.owned_version();
+        let version = seen.version();
         let content = Content {
             seen,
             desired: Desired::Pool(conditions.clone()),

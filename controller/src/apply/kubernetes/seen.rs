@@ -26,20 +26,20 @@ impl Seen {
             name: name.clone(),
         };
         let seen = Self(Arc::clone(observed.objects.find(&key)?));
-        let (uid, resource_version) = seen.version();
-        (!uid.is_empty() && !resource_version.is_empty()).then_some(seen)
+        let is_given = !seen.text("uid").is_empty() && !seen.text("resourceVersion").is_empty();
+        is_given.then_some(seen)
+    }
+
+    /// Whether both are the same version for certain: cheap, and not true of all that are.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// `metadata.uid` and `metadata.resourceVersion`.
-    pub(super) fn version(&self) -> (&str, &str) {
-        (self.text("uid"), self.text("resourceVersion"))
-    }
-
-    pub(super) fn owned_version(&self) -> Version {
-        let (uid, resource_version) = self.version();
+    pub(super) fn version(&self) -> Version {
         Version {
-            uid: uid.to_owned(),
-            resource_version: resource_version.to_owned(),
+            uid: self.text("uid").to_owned(),
+            resource_version: self.text("resourceVersion").to_owned(),
         }
     }
 
