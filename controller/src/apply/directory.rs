@@ -258,8 +258,8 @@ impl StateDirectory {
         }
         for (name, conditions) in &plan.pools {
             let name = ObjectName {
-                namespace: String::new(),
-                name: name.clone(),
+                namespace: "".into(),
+                name: name.into(),
             };
             let key = ObjectKey {
                 kind: Kind::CiliumLoadBalancerIPPool,
@@ -281,7 +281,7 @@ impl StateDirectory {
         let Some(object) = observed.objects.find(&key) else {
             return;
         };
-        let mut value = object.value.clone();
+        let mut value = object.value().into_owned();
         if let (Some(record), Some(fields)) = (self.records.get(&key), value.as_object_mut()) {
             fields.insert("status".to_owned(), (*record.status).clone());
         }

@@ -22,6 +22,11 @@ impl Fault {
             message: message.into(),
         }
     }
+
+    /// Whether the fault is that the kind, as far as we know, has no such field.
+    pub(super) fn is_of_unknown_field(&self) -> bool {
+        self.message == UNKNOWN_FIELD
+    }
 }
 
 impl std::fmt::Display for Fault {
@@ -158,14 +163,15 @@ fn list_unknown(value: &Value, known: &Value, path: &mut String, unknown: &mut V
     }
 }
 
+const UNKNOWN_FIELD: &str =
+    "there is no such field in this kind, so it has no effect: remove it or correct its name";
+
 fn unknown_message(path: &str) -> &'static str {
     match path {
         "spec.cidrs" => {
             "the name of `blocks` up to Cilium 1.15, which nothing reads any more: rename it to `blocks`"
         }
-        _ => {
-            "there is no such field in this kind, so it has no effect: remove it or correct its name"
-        }
+        _ => UNKNOWN_FIELD,
     }
 }
 

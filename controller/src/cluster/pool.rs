@@ -309,8 +309,8 @@ mod tests {
 
     fn convert(spec: Value) -> ConvertedPool {
         let name = ObjectName {
-            namespace: String::new(),
-            name: "p".to_owned(),
+            namespace: "".into(),
+            name: "p".into(),
         };
         super::convert(
             &name,

@@ -49,7 +49,7 @@ impl Observed {
     }
 
     fn with_status(&self, key: &ObjectKey, object: &Object) -> Value {
-        let mut value = object.value.clone();
+        let mut value = object.value().into_owned();
         if let (Some(status), Some(fields)) = (self.recorded.get(key), value.as_object_mut()) {
             fields.insert("status".to_owned(), (**status).clone());
         }

@@ -228,8 +228,8 @@ impl Cluster {
                         .map(|conditions| pool_status_json(object, conditions, &time))
                 } else {
                     let name = controller::cluster::ObjectName {
-                        namespace: key.1.clone(),
-                        name: key.2.clone(),
+                        namespace: key.1.as_str().into(),
+                        name: key.2.as_str().into(),
                     };
                     plan.services
                         .get(&name)

@@ -68,8 +68,8 @@ fn plan(services: Services<'_>) -> AddressPlan {
 
 fn name_of(name: &str) -> ObjectName {
     ObjectName {
-        namespace: "default".to_owned(),
-        name: name.to_owned(),
+        namespace: "default".into(),
+        name: name.into(),
     }
 }
 
@@ -91,7 +91,7 @@ fn recorded(state: &StateDirectory) -> Vec<(String, String)> {
     services
         .map(|(key, status)| {
             (
-                key.name.name.clone(),
+                key.name.name.to_string(),
                 status["loadBalancer"]["ingress"][0]["ip"]
                     .as_str()
                     .unwrap()

@@ -70,7 +70,7 @@ impl Desk {
         let find = |target, name: &ObjectName| {
             let object = wants
                 .iter()
-                .find(|(t, object, ..)| *t == target && *object == name.name);
+                .find(|(t, object, ..)| *t == target && name.name == *object);
             object.map(|(_, _, seen, _)| version(seen))
         };
         self.outbox.settle(find, self.now);
@@ -485,7 +485,7 @@ fn a_namespace_that_is_closed_to_us_harms_no_other() {
 #[test]
 fn marks_of_a_takeover_come_alone_and_first() {
     let mut desk = Desk::new();
-    let now = desk.now;
+
     desk.touch("x");
     desk.touch("y");
     desk.round(&[
@@ -514,7 +514,7 @@ fn marks_of_a_takeover_come_alone_and_first() {
 #[test]
 fn a_mark_on_an_object_that_is_gone_holds_nobody_up() {
     let mut desk = Desk::new();
-    let now = desk.now;
+
     for object in ["x", "y", "z"] {
         desk.touch(object);
     }

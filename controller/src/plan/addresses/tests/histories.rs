@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -168,7 +169,8 @@ fn apply(world: &mut World, change: &Change, touched: &mut Touched) {
         }
         Change::Recreate(index) => {
             if let Some(name) = existing(world, index) {
-                let mut service = world.snapshot.services.remove(&name).unwrap();
+                let service = world.snapshot.services.remove(&name).unwrap();
+                let mut service = Arc::unwrap_or_clone(service);
                 service.ingress.clear();
                 service.recorded_condition = None;
                 touched.services.push(name);

@@ -1,5 +1,6 @@
 //! A cluster of Services and pools for tests, with statuses written back as planned.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::super::ask::Ask;
@@ -229,7 +230,7 @@ impl World {
             self.uids += 1;
             service.meta.uid = self.uids.to_string();
         }
-        self.snapshot.services.insert(name, service);
+        self.snapshot.services.insert(name, service.into());
     }
 
     pub(super) fn remove(&mut self, text: &str) {
@@ -238,7 +239,7 @@ impl World {
 
     /// Adds a pool, or edits the one of that name; what it was while valid stays in force.
     pub(super) fn add_pool(&mut self, PoolBuilder(mut pool): PoolBuilder) {
-        let name = pool.meta.name.name.clone();
+        let name = pool.meta.name.name.to_string();
         if let Some(before) = self.snapshot.pools.remove(&name) {
             pool.meta = before.meta;
             pool.recorded_conditions = before.recorded_conditions;
@@ -314,6 +315,7 @@ impl World {
         let Some(service) = self.snapshot.services.get_mut(name) else {
             return false;
         };
+        let service = Arc::make_mut(service);
         let condition = status.condition.as_ref().map(|condition| {
             let status = if condition.satisfied { "True" } else { "False" };
             (
@@ -382,7 +384,11 @@ impl World {
     }
 
     pub(super) fn write_ingress(&mut self, text: &str, addresses: &[&str]) {
-        self.snapshot.services.get_mut(&name(text)).unwrap().ingress = entries(addresses);
+        self.service_mut(text).ingress = entries(addresses);
+    }
+
+    fn service_mut(&mut self, text: &str) -> &mut Service {
+        Arc::make_mut(self.snapshot.services.get_mut(&name(text)).unwrap())
     }
 
     pub(super) fn forge_condition(
@@ -390,11 +396,7 @@ impl World {
         text: &str,
         condition: Option<(String, String, String, String)>,
     ) {
-        self.snapshot
-            .services
-            .get_mut(&name(text))
-            .unwrap()
-            .recorded_condition = condition;
+        self.service_mut(text).recorded_condition = condition;
     }
 
     pub(super) fn service(&self, text: &str) -> &Service {

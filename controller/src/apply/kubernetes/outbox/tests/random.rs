@@ -129,7 +129,7 @@ impl World {
         }
         let shown = &self.shown;
         let find = |_, name: &ObjectName| {
-            let object = NAMES.iter().position(|other| *other == name.name)?;
+            let object = NAMES.iter().position(|other| name.name == *other)?;
             shown.get(&object).map(|stored| stored.version.clone())
         };
         self.desk.outbox.settle(find, self.desk.now);
@@ -236,7 +236,7 @@ impl World {
 fn object(key: &Key) -> usize {
     NAMES
         .iter()
-        .position(|name| *name == key.name.name)
+        .position(|name| key.name.name == *name)
         .unwrap()
 }
 

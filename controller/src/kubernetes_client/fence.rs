@@ -1,96 +1,63 @@
-//! A client whose connections send nothing once the lease is no longer ours.
+//! Connections that send nothing once the lease is no longer ours.
 //!
-//! The writer asks before it hands out a request. That leaves what it handed out and the HTTP stack has not sent yet: a
-//! request that waits for a new connection, octets that wait for room in the socket. Here the innermost stream, below TLS,
-//! asks again at each write: without a valid lease it refuses, and the connection ends. What the kernel took before is
-//! beyond anybody's reach; the marks that a successor sets make it fail.
+//! Whoever writes asks before it hands out a request. That leaves what it handed out and the HTTP stack has not sent yet: a
+//! request that waits for a new connection or for new credentials, octets that wait for room in the socket. Here the
+//! innermost stream, below TLS, asks again at each write: without a valid lease it refuses, and the connection ends. What
+//! the kernel took before is beyond anybody's reach; the marks that a successor sets make it fail.
 
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use hyper::Uri;
 use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
-use kube::client::{Body, ConfigExt};
 use tokio::sync::watch;
-use tower::{BoxError, Service, ServiceBuilder};
+use tower::Service;
 
 use crate::lease::Leadership;
 
-/// Connections that nobody needed for that long are closed: a little before the API server would (90 s), so that no request
-/// meets its closing.
-const IDLE: Duration = Duration::from_secs(80);
-/// TCP gives up on octets that nobody acknowledged for that long, instead of delivering them much later.
-const UNACKNOWLEDGED: Duration = Duration::from_secs(5);
+/// Who may send: everybody, or only the leader.
+pub(super) type Fence = Option<watch::Receiver<Leadership>>;
 
-/// A client for the writer alone: it sends only while `leadership` says that we may write, repeats nothing by itself, and
-/// keeps as many connections as the writer uses at once.
-///
-/// # Errors
-/// The configuration's certificates or credentials cannot be used.
-pub fn client(
-    config: &kube::Config,
-    leadership: watch::Receiver<Leadership>,
-) -> Result<kube::Client, kube::Error> {
-    let mut tcp = HttpConnector::new();
-    tcp.enforce_http(false);
-    tcp.set_nodelay(true);
-    tcp.set_connect_timeout(config.connect_timeout);
-    tcp.set_keepalive(Some(Duration::from_secs(15)));
-    tcp.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
-    let fenced = FencedConnector { tcp, leadership };
-    let tls = config.rustls_https_connector_with_connector(fenced)?;
-    let http: Client<_, Body> = Client::builder(TokioExecutor::new())
-        .pool_idle_timeout(IDLE)
-        .pool_timer(TokioTimer::new())
-        .build(tls);
-    let stack = ServiceBuilder::new()
-        .layer(config.base_uri_layer())
-        .option_layer(config.auth_layer()?)
-        .layer(config.extra_headers_layer()?)
-        .map_err(BoxError::from)
-        .service(http);
-    Ok(kube::Client::new(stack, config.default_namespace.clone()))
-}
-
+/// TCP whose connections ask the fence.
 #[derive(Clone)]
-struct FencedConnector {
-    tcp: HttpConnector,
-    leadership: watch::Receiver<Leadership>,
+pub(super) struct FencedConnector {
+    pub(super) tcp: HttpConnector,
+    pub(super) fence: Fence,
 }
 
-impl Service<Uri> for FencedConnector {
-    type Response = Fenced<<HttpConnector as Service<Uri>>::Response>;
-    type Error = <HttpConnector as Service<Uri>>::Error;
+impl Service<http::Uri> for FencedConnector {
+    type Response = Fenced<<HttpConnector as Service<http::Uri>>::Response>;
+    type Error = <HttpConnector as Service<http::Uri>>::Error;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.tcp.poll_ready(context)
     }
 
-    fn call(&mut self, uri: Uri) -> Self::Future {
+    fn call(&mut self, uri: http::Uri) -> Self::Future {
         let connecting = self.tcp.call(uri);
-        let leadership = self.leadership.clone();
+        let fence = self.fence.clone();
         Box::pin(async move {
             let stream = connecting.await?;
-            Ok(Fenced { stream, leadership })
+            Ok(Fenced { stream, fence })
         })
     }
 }
 
 /// A stream that takes octets only while we may write.
-struct Fenced<S> {
+pub(super) struct Fenced<S> {
     stream: S,
-    leadership: watch::Receiver<Leadership>,
+    fence: Fence,
 }
 
 impl<S> Fenced<S> {
     fn check(&self) -> io::Result<()> {
-        if self.leadership.borrow().may_write(now()) {
+        let Some(leadership) = &self.fence else {
+            return Ok(());
+        };
+        if leadership.borrow().may_write(now()) {
             return Ok(());
         }
         let reason = "the lease is not ours (any more), so nothing is sent";
@@ -156,7 +123,6 @@ impl<S: Write + Unpin> Write for Fenced<S> {
 
 #[cfg(test)]
 mod tests {
-    use std::error::Error as _;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -164,6 +130,9 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
 
+    use std::time::Duration;
+
+    use super::super::{KubernetesClient, in_one_line};
     use super::*;
     use crate::lease::Lead;
 
@@ -179,7 +148,7 @@ mod tests {
     }
 
     /// Answers every request with an empty object, and counts the octets it gets.
-    async fn server() -> (kube::Config, Arc<AtomicUsize>) {
+    async fn server() -> (String, Arc<AtomicUsize>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let octets = Arc::new(AtomicUsize::new(0));
@@ -198,7 +167,7 @@ mod tests {
                 });
             }
         });
-        (kube::Config::new(url.parse().unwrap()), octets)
+        (url, octets)
     }
 
     async fn ask(client: &kube::Client) -> Result<String, kube::Error> {
@@ -208,9 +177,17 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_handed_to_the_client_is_not_sent_once_the_lease_has_ended() {
-        let (config, octets) = server().await;
+        let (url, octets) = server().await;
         let (leadership, receiver) = watch::channel(leads(now() + Duration::from_secs(60)));
-        let client = client(&config, receiver).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let kubeconfig = directory.path().join("kubeconfig");
+        let text = format!(
+            "{{apiVersion: v1, kind: Config, current-context: c, users: [{{name: u, user: {{}}}}], \
+             clusters: [{{name: k, cluster: {{server: '{url}'}}}}], contexts: [{{name: c, context: {{cluster: k, user: u}}}}]}}"
+        );
+        std::fs::write(&kubeconfig, text).unwrap();
+        let client = KubernetesClient::open_fenced(Some(&kubeconfig), receiver).await;
+        let client = client.unwrap().client;
         ask(&client).await.unwrap();
         let before = octets.load(Ordering::SeqCst);
         assert!(before > 0);
@@ -219,12 +196,7 @@ mod tests {
             // Over the connection that is open, and over a new one.
             for _ in 0..2 {
                 let error = ask(&client).await.unwrap_err();
-                let mut text = error.to_string();
-                let mut cause = error.source();
-                while let Some(error) = cause {
-                    text = format!("{text}: {error}");
-                    cause = error.source();
-                }
+                let text = in_one_line(&error);
                 assert!(text.contains("the lease is not ours"), "{text}");
             }
         }
