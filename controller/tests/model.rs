@@ -65,8 +65,14 @@ fn check(name: &str, rules: Rules, bounds: Bounds) -> impl Checker<Model> {
 
 #[test]
 fn nothing_is_given_twice_whatever_is_delayed_paused_or_killed() {
-    let bounds = Bounds { ticks: 7, pauses: 1, crashes: 1, suspicions: 0, ..Bounds::default() };
-    check("takeover", Rules::default(), bounds).assert_properties();
+    let bounds = Bounds { ticks: 5, pauses: 1, ..Bounds::default() };
+    check("takeover", Rules { prompt_watch: true, ..Rules::default() }, bounds).assert_properties();
+}
+
+#[test]
+fn nothing_is_given_twice_after_a_crash_either() {
+    let bounds = Bounds { ticks: 4, crashes: 1, ..Bounds::default() };
+    check("crash", Rules { prompt_watch: true, ..Rules::default() }, bounds).assert_properties();
 }
 
 #[test]
@@ -77,8 +83,8 @@ fn a_released_lease_changes_hands_safely() {
 
 #[test]
 fn without_the_touching_of_services_a_delayed_write_gives_an_address_twice() {
-    let bounds = Bounds { ticks: 7, pauses: 1, crashes: 1, ..Bounds::default() };
-    let rules = Rules { touching: false, ..Rules::default() };
+    let bounds = Bounds { ticks: 5, pauses: 1, ..Bounds::default() };
+    let rules = Rules { touching: false, prompt_watch: true, ..Rules::default() };
     check("no touching", rules, bounds).assert_any_discovery(ONE_SERVICE);
 }
 
@@ -91,20 +97,20 @@ fn a_leader_that_trusts_an_old_view_gives_an_address_twice() {
 
 #[test]
 fn without_the_end_of_validity_two_lead_at_once() {
-    let bounds = Bounds { ticks: 7, pauses: 1, services: false, ..Bounds::default() };
+    let bounds = Bounds { ticks: 5, pauses: 1, services: false, ..Bounds::default() };
     let rules = Rules { validity: false, ..Rules::default() };
     check("no validity", rules, bounds).assert_any_discovery(ONE_LEADER);
 }
 
 #[test]
 fn a_wrong_suspicion_costs_no_more_than_a_challenge() {
-    let bounds = Bounds { ticks: 6, suspicions: 1, services: false, ..Bounds::default() };
+    let bounds = Bounds { ticks: 5, suspicions: 1, services: false, ..Bounds::default() };
     check("suspicion", Rules::default(), bounds).assert_properties();
 }
 
 #[test]
 fn a_stranger_who_deletes_or_empties_the_lease_makes_no_second_leader() {
-    let bounds = Bounds { ticks: 6, deletions: 1, emptyings: 1, services: false, ..Bounds::default() };
+    let bounds = Bounds { ticks: 4, deletions: 1, emptyings: 1, services: false, ..Bounds::default() };
     check("stranger", Rules::default(), bounds).assert_properties();
 }
 
@@ -116,8 +122,8 @@ fn two_that_start_at_once_make_one_leader() {
 
 #[test]
 fn a_crash_is_noticed_in_time_in_every_path() {
-    let bounds = Bounds { ticks: 14, crashes: 2, pauses: 1, services: false, ..Bounds::default() };
-    let rules = Rules { prompt: true, ..Rules::default() };
+    let bounds = Bounds { ticks: 10, crashes: 2, services: false, ..Bounds::default() };
+    let rules = Rules { prompt: true, prompt_watch: true, ..Rules::default() };
     check("in time", rules, bounds).assert_properties();
 }
 

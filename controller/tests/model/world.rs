@@ -22,11 +22,13 @@ pub(crate) struct Rules {
     pub(crate) barrier: bool,
     /// The API server answers at once: for the property about time.
     pub(crate) prompt: bool,
+    /// The watch shows a change at once: fewer states where its delay is not the question.
+    pub(crate) prompt_watch: bool,
 }
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { touching: true, validity: true, barrier: true, prompt: false }
+        Self { touching: true, validity: true, barrier: true, prompt: false, prompt_watch: false }
     }
 }
 
@@ -270,13 +272,16 @@ impl World {
             Some((_, _, Some(_))) if running => actions.push(Action::DeliverWrite(index)),
             _ => {}
         }
-        if running && node.candidate.as_ref().and_then(Candidate::record) != self.lease.as_ref() {
-            // A leader reads all the time and needs no watch; a follower has nothing else.
-            let leads = node.leadership.lead.is_some();
-            if !leads && node.read.is_none() {
-                actions.push(Action::Sight(index));
-            }
+        if self.wants_sight(node) {
+            actions.push(Action::Sight(index));
         }
+    }
+
+    /// A leader reads all the time and needs no watch; a follower has nothing else.
+    fn wants_sight(&self, node: &Node) -> bool {
+        let Some(candidate) = &node.candidate else { return false };
+        let follows = !node.paused && node.leadership.lead.is_none() && node.read.is_none();
+        follows && candidate.record() != self.lease.as_ref()
     }
 
     fn faults_of(&self, index: usize, node: &Node, actions: &mut Vec<Action>) {
@@ -370,6 +375,14 @@ impl World {
                 if let Some(lease) = &mut self.lease {
                     lease.holder.clear();
                     lease.resource_version = self.version.to_string();
+                }
+            }
+        }
+        if rules.prompt_watch {
+            for index in 0..NODES {
+                if self.wants_sight(&self.nodes[index]) {
+                    let record = self.lease.clone();
+                    self.tell(index, Input::Seen(record));
                 }
             }
         }
@@ -650,7 +663,7 @@ fn timing() -> Timing {
         stranger_wait: ticks(1),
         renewal: ticks(20),
         stale: ticks(50),
-        silence: ticks(2),
+        silence: ticks(1),
         jitter: Duration::ZERO,
         ignore_first: ticks(50),
         ignore_most: ticks(1_000),
