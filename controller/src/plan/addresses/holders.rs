@@ -417,14 +417,6 @@ impl<'a> Planning<'a> {
 }
 
 impl Entry<'_> {
-    /// Whether it was told before that it cannot have all it asks for.
-    pub(super) fn has_waited(&self) -> bool {
-        let told = self.holder.condition.as_ref();
-        let recorded = self.service.recorded_condition.as_ref();
-        told.is_some_and(|condition| !condition.satisfied)
-            || recorded.is_some_and(|(status, ..)| status == "False")
-    }
-
     /// Whether a status that is not ours came anew, though it says what it said before: our own may have come and gone
     /// between two looks.
     pub(super) fn is_rewritten(&self) -> bool {

@@ -2,7 +2,8 @@
 //!
 //! GitOps tools delete a Service and make it again. Whoever waits for an address when it becomes free gets it: a Service
 //! that is gone has no claim against one that is there. After that the address is handed out last, so that it is most
-//! likely still free when its Service comes back.
+//! likely still free when its Service comes back, which is then served before everybody else. So is one that was gone
+//! only between two looks.
 //!
 //! Whoever leads owns the memory through its `AddressBook`. Those who follow have one too and fill it by looking on, so
 //! that a new leader knows what happened before its time.
