@@ -103,11 +103,12 @@ fn snapshot() -> Snapshot {
         service.meta.name = name.clone();
         service.meta.uid = format!("uid-{index}");
         service.meta.created = Some(i64::from(index));
-        service.meta.labels = BTreeMap::from([
+        service.meta.labels = [
             ("app.kubernetes.io/name".into(), format!("service-{index}")),
             ("team".into(), format!("team-{}", index % 50)),
-        ]);
-        service.meta.annotations = BTreeMap::from([("example.com/owner".into(), "team".into())]);
+        ]
+        .into();
+        service.meta.annotations = [("example.com/owner".into(), "team".into())].into();
         services.insert(name, Arc::new(service));
     }
     let block = Block {

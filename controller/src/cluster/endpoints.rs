@@ -1,4 +1,3 @@
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use k8s_openapi::api::discovery::v1::EndpointSlice as ApiSlice;
@@ -10,7 +9,7 @@ use super::{Labels, Meta, ObjectName};
 /// An EndpointSlice.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct EndpointSlice {
-    /// Name, uid, generation; labels and annotations are left out.
+    /// Name and generation; uid, labels and annotations are left out.
     pub meta: Meta,
     /// The Service: same namespace, label `kubernetes.io/service-name`.
     pub service: ObjectName,
@@ -71,8 +70,9 @@ pub(super) fn convert(name: &ObjectName, value: &Value) -> Conversion<Option<End
         notes.push(Fault::new("metadata.labels", message));
         return Ok((None, notes));
     };
+    meta.uid = String::new();
     // There is a slice for every Service, and of its labels nobody asks for another.
-    (meta.labels, meta.annotations) = (Labels::new(), BTreeMap::new());
+    (meta.labels, meta.annotations) = (Labels::new(), Labels::new());
     let mut faults = vec![];
     let mut endpoints = vec![];
     for (index, endpoint) in slice.endpoints.into_iter().flatten().enumerate() {

@@ -9,6 +9,7 @@ mod document;
 mod endpoints;
 mod fault;
 mod l2_policy;
+mod labels;
 mod meta;
 mod node;
 mod objects;
@@ -30,6 +31,7 @@ pub use document::Document;
 pub use endpoints::{Endpoint, EndpointPort, EndpointSlice};
 pub use fault::Fault;
 pub use l2_policy::L2Policy;
+pub use labels::Labels;
 pub use node::{Node, NodeAddress};
 pub use objects::{Kind, Lines, Object, ObjectKey, Objects, Place};
 pub use peering_policy::{
@@ -62,9 +64,6 @@ impl std::fmt::Display for ObjectName {
     }
 }
 
-/// Labels of an object.
-pub type Labels = BTreeMap<String, String>;
-
 /// What is common to all objects, as far as anything depends on it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Meta {
@@ -79,7 +78,7 @@ pub struct Meta {
     /// Labels.
     pub labels: Labels,
     /// Annotations.
-    pub annotations: BTreeMap<String, String>,
+    pub annotations: Labels,
     /// Whether a deletion timestamp is set.
     pub deleting: bool,
 }

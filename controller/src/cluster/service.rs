@@ -1,4 +1,3 @@
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::{Service as ApiService, ServicePort as ApiPort};
@@ -26,7 +25,7 @@ pub struct Service {
     /// `spec.ports`.
     pub ports: Vec<ServicePort>,
     /// `spec.selector`.
-    pub selector: BTreeMap<String, String>,
+    pub selector: Labels,
     /// `spec.externalTrafficPolicy`.
     pub external_traffic_policy: TrafficPolicy,
     /// `spec.internalTrafficPolicy`.
@@ -220,7 +219,7 @@ pub(super) fn convert(name: &ObjectName, value: &Value, status: &Value) -> Conve
         ip_family_policy,
         ip_families,
         ports,
-        selector: spec.selector.unwrap_or_default(),
+        selector: spec.selector.unwrap_or_default().into(),
         external_traffic_policy,
         internal_traffic_policy,
         cluster_ips,

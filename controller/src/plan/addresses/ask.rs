@@ -177,7 +177,7 @@ fn sharing(service: &Service) -> Option<Sharing> {
         ports: service.ports.iter().map(port).collect(),
         exposure: match service.external_traffic_policy {
             TrafficPolicy::Cluster => Exposure::Everywhere,
-            TrafficPolicy::Local => Exposure::WithBackends(service.selector.clone()),
+            TrafficPolicy::Local => Exposure::WithBackends(service.selector.clone().into()),
         },
     };
     sharing.sort_ports();

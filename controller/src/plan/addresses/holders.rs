@@ -43,6 +43,9 @@ pub(super) struct Holder {
     /// Earlier plans that are not recorded yet. What is recorded, and is neither of these nor what was seen last, is the
     /// work of a stranger.
     pub(super) sent: Vec<Vec<IpAddr>>,
+    /// Addresses planned for the Service as it stands and not recorded: a write of them may be under way until then, and
+    /// lands unless the Service changes first.
+    pub(super) in_flight: Vec<(IpAddr, Instant)>,
     /// Addresses that went to another Service in exchange while the status still shows them.
     pub(super) passed_on: Vec<IpAddr>,
     /// Addresses that a stranger took out of the status, told until the Service changes again.
@@ -120,7 +123,7 @@ pub(super) enum Arrival {
     Edited,
     /// It came, or came to be ours, while we run.
     New,
-    /// It was there when we started.
+    /// It was there when we started, or was left to a stranger until now: it keeps what it may have.
     FromStart,
 }
 
@@ -272,8 +275,14 @@ impl<'a> Planning<'a> {
             return;
         };
         let (mut holder, mut arrival) = match holder {
-            Some(holder) if holder.part != Part::Ours => (holder, Arrival::New),
-            Some(holder) => (holder, Arrival::Known),
+            Some(holder) => {
+                let arrival = match holder.part {
+                    Part::Ours => Arrival::Known,
+                    Part::Left => Arrival::New,
+                    Part::LeftToStranger => Arrival::FromStart,
+                };
+                (holder, arrival)
+            }
             // After the last pool is gone we only clean up behind ourselves.
             None if self.pools.by_age.is_empty() => return,
             None => {
@@ -292,6 +301,7 @@ impl<'a> Planning<'a> {
         let as_before = arrival == Arrival::Known && Arc::ptr_eq(&holder.service, service);
         if !as_before {
             holder.replaced.clear();
+            holder.in_flight.clear();
         }
         holder.part = Part::Ours;
         holder.quiet = false;
@@ -346,6 +356,9 @@ impl<'a> Planning<'a> {
             self.allocator.forget(holder.owner);
             return;
         }
+        if !Arc::ptr_eq(&holder.service, service) {
+            holder.in_flight.clear();
+        }
         holder.part = Part::Left;
         holder.quiet = false;
         holder.shares = false;
@@ -390,11 +403,12 @@ impl<'a> Planning<'a> {
         } = &mut self.entries[place];
         let held = &mut holder.held[index];
         held.state = State::Leaving(why);
-        if recorded(service).any(|recorded| recorded == held.address) {
-            self.leaving.insert(held.address);
-            unbook(self.allocator, held.address);
+        let address = held.address;
+        if holder.may_show(service, address, self.now) {
+            self.leaving.insert(address);
+            unbook(self.allocator, address);
         } else {
-            self.allocator.release(holder.owner, held.address);
+            self.allocator.release(holder.owner, address);
         }
     }
 
@@ -447,6 +461,7 @@ impl Holder {
             seen_more: false,
             planned: Vec::new(),
             sent: Vec::new(),
+            in_flight: Vec::new(),
             passed_on: Vec::new(),
             replaced: Vec::new(),
             contest: None,
@@ -476,9 +491,16 @@ impl Holder {
         self.held.clear();
         self.planned.clear();
         self.sent.clear();
+        self.in_flight.clear();
         self.passed_on.clear();
         self.condition = None;
         self.settled = false;
+    }
+
+    /// Whether the Service's status shows the address, or may show it any moment.
+    pub(super) fn may_show(&self, service: &Service, address: IpAddr, now: Instant) -> bool {
+        let is_under_way = |(planned, until): &(IpAddr, Instant)| *planned == address && now < *until;
+        recorded(service).any(|shown| shown == address) || self.in_flight.iter().any(is_under_way)
     }
 
     /// Whether it holds the address and will go on holding it.

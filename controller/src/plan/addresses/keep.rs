@@ -60,7 +60,7 @@ impl Planning<'_> {
             } = &mut self.entries[place];
             let Held { address, state, .. } = holder.held[index];
             if matches!(state, State::Leaving(_)) {
-                if recorded(service).any(|recorded| recorded == address) {
+                if holder.may_show(service, address, self.now) {
                     self.leaving.insert(address);
                     index += 1;
                 } else {
@@ -462,7 +462,7 @@ impl Planning<'_> {
             let mut index = 0;
             while index < holder.held.len() {
                 let address = holder.held[index].address;
-                if recorded(service).any(|recorded| recorded == address) {
+                if holder.may_show(service, address, self.now) {
                     holder.held[index].state = State::Leaving(why);
                     unbook(self.allocator, address);
                     self.leaving.insert(address);
