@@ -209,7 +209,7 @@ impl Agent {
         if !self.statuses.is_leader() {
             return AddressPlan::default();
         }
-        self.telling.addresses(&addresses);
+        self.telling.addresses(&addresses, &observed.snapshot);
         addresses
     }
 }
