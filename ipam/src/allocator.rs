@@ -3,9 +3,7 @@ use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
 
 use crate::selection::InUse;
-use crate::{
-    Count, Family, Incompatible, Pool, PoolKey, Port, Refusal, Request, Sharing, Wanted,
-};
+use crate::{Count, Family, Incompatible, Pool, PoolKey, Port, Refusal, Request, Sharing, Wanted};
 
 /// Who holds which address.
 ///
@@ -373,7 +371,10 @@ impl<O: Copy + Eq + Hash> Allocator<O> {
     fn address_to_join(&self, request: &Request<'_, O>, family: Family) -> Option<IpAddr> {
         let sharing = self.sharing(request.owner)?;
         let shared = self.shared.get(&sharing.key)?;
-        let taken = sharing.ports.iter().filter_map(|port| shared.taken.get(port));
+        let taken = sharing
+            .ports
+            .iter()
+            .filter_map(|port| shared.taken.get(port));
         let taken: Vec<&BTreeMap<IpAddr, u32>> = taken.collect();
         let addresses = &shared.addresses;
         if taken.iter().any(|taken| taken.len() == addresses.len()) {

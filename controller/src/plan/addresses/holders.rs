@@ -141,6 +141,8 @@ pub(super) struct Planning<'a> {
     pub(super) allocator: &'a mut Allocator<Owner>,
     pub(super) claims: &'a mut BTreeMap<ObjectName, Claim>,
     pub(super) memory: &'a mut Memory,
+    /// Whether there is anything to remember: not where memory is switched off.
+    remembers: bool,
     /// Up to which change of the memory its addresses are set aside.
     pub(super) set_aside: &'a mut u64,
     /// Our Services by name.
@@ -189,6 +191,7 @@ impl<'a> Planning<'a> {
             allocator,
             claims,
             memory,
+            remembers: !settings.address_memory.is_zero(),
             set_aside,
             entries: Vec::with_capacity(known.len()),
             left: Vec::new(),
@@ -213,7 +216,10 @@ impl<'a> Planning<'a> {
                     Some(Ordering::Equal) => break known.next(),
                     Some(Ordering::Greater) | None => break None,
                     Some(Ordering::Less) => {
-                        known.next().into_iter().for_each(|gone| planning.part_with(&gone));
+                        known
+                            .next()
+                            .into_iter()
+                            .for_each(|gone| planning.part_with(&gone));
                     }
                 }
             };
@@ -244,9 +250,14 @@ impl<'a> Planning<'a> {
     fn part_with(&mut self, gone: &Holder) {
         let held = gone.held.iter().filter(|held| held.is_kept());
         let held: Vec<IpAddr> = held.map(|held| held.address).collect();
-        self.memory
-            .remember(&gone.service.meta.name, &held, self.now);
+        self.remember(&gone.service.meta.name, &held);
         self.allocator.forget(gone.owner);
+    }
+
+    fn remember(&mut self, name: &ObjectName, addresses: &[IpAddr]) {
+        if self.remembers {
+            self.memory.remember(name, addresses, self.now);
+        }
     }
 
     fn sort_in(
@@ -383,7 +394,7 @@ impl<'a> Planning<'a> {
         if holder.part != Part::LeftToStranger {
             let lost = |address: &IpAddr| recorded(service).all(|shown| shown != *address);
             let lost: Vec<IpAddr> = holder.planned.iter().copied().filter(lost).collect();
-            self.memory.remember(&service.meta.name, &lost, self.now);
+            self.remember(&service.meta.name, &lost);
             holder.leave_to_stranger(&lost);
             self.allocator.forget(holder.owner);
         } else if !Arc::ptr_eq(&holder.service, service) {
@@ -499,7 +510,8 @@ impl Holder {
 
     /// Whether the Service's status shows the address, or may show it any moment.
     pub(super) fn may_show(&self, service: &Service, address: IpAddr, now: Instant) -> bool {
-        let is_under_way = |(planned, until): &(IpAddr, Instant)| *planned == address && now < *until;
+        let is_under_way =
+            |(planned, until): &(IpAddr, Instant)| *planned == address && now < *until;
         recorded(service).any(|shown| shown == address) || self.in_flight.iter().any(is_under_way)
     }
 

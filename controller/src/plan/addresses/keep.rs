@@ -343,8 +343,7 @@ impl Planning<'_> {
         let (service, holder) = (entry.service, &mut entry.holder);
         let more = recorded(service).count() != service.ingress.len();
         let as_planned = !more && recorded(service).eq(holder.planned.iter().copied());
-        let as_seen =
-            more == holder.seen_more && recorded(service).eq(holder.seen.iter().copied());
+        let as_seen = more == holder.seen_more && recorded(service).eq(holder.seen.iter().copied());
         if as_planned {
             let condition = holder.condition.as_ref();
             holder.settled |= condition.is_some_and(|condition| is_recorded(condition, service));

@@ -230,7 +230,11 @@ impl Entry<'_> {
             departures: Vec::new(),
             leaves_to_stranger: disturbed && !same_ingress && holder.is_contested(service, now),
         };
-        if holder.contest.as_ref().is_some_and(|contest| contest.is_over(now)) {
+        if holder
+            .contest
+            .as_ref()
+            .is_some_and(|contest| contest.is_over(now))
+        {
             holder.contest = None;
         }
         if waits && same_ingress {
@@ -285,7 +289,11 @@ impl Holder {
             if recorded(service).any(|shown| shown == address) {
                 continue;
             }
-            match self.in_flight.iter_mut().find(|(known, _)| *known == address) {
+            match self
+                .in_flight
+                .iter_mut()
+                .find(|(known, _)| *known == address)
+            {
                 Some((_, known)) => *known = until,
                 None => self.in_flight.push((address, until)),
             }

@@ -23,7 +23,9 @@ impl Planning<'_> {
             if entry.holder.ask.is_specific() {
                 let held = entry.holder.held.iter().filter(|held| held.is_kept());
                 if held.clone().count() != entry.holder.ask.items.len()
-                    || !held.clone().all(|held| entry.holder.ask.names(held.address))
+                    || !held
+                        .clone()
+                        .all(|held| entry.holder.ask.names(held.address))
                 {
                     exchange.queue.insert(turn);
                 }
@@ -164,8 +166,7 @@ impl Planning<'_> {
                 } else {
                     entry.holder.ask.wants(family) && !entry.has_any(family)
                 };
-                if held.is_kept() || !asks || !self.is_holder(entry.holder.owner, address)
-                {
+                if held.is_kept() || !asks || !self.is_holder(entry.holder.owner, address) {
                     continue;
                 }
                 if let Ok(pool) = self.pool_for_named(place, address) {

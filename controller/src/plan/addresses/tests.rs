@@ -4,6 +4,7 @@ mod contest;
 mod departures;
 mod histories;
 mod memory;
+mod quiet;
 mod world;
 
 use std::time::Duration;

@@ -67,7 +67,11 @@ fn it_is_tried_again_after_ten_minutes_and_then_after_twenty() {
     let start = world.now;
     assert_eq!(world.plan().again_at, Some(start + 10 * MINUTE));
     world.pass(10 * MINUTE);
-    assert_eq!(world.ingress("t/a"), ["10.0.0.0"], "its own is free, so it has it back");
+    assert_eq!(
+        world.ingress("t/a"),
+        ["10.0.0.0"],
+        "its own is free, so it has it back"
+    );
     assert_eq!(world.reason("t/a"), "satisfied");
     stranger_writes(&mut world, "t/a", Some("k3s"), &["192.0.2.1"]);
     assert_eq!(left_to(&mut world, "t/a").as_deref(), Some("k3s"));
@@ -127,7 +131,11 @@ fn nobody_gets_what_a_service_left_to_a_stranger_shows() {
     world.add(service("t/c"));
     world.add(service("t/d").naming("10.0.0.2"));
     world.settle();
-    assert_eq!(world.ingress("t/c"), ["10.0.0.3"], "its former one is handed out last");
+    assert_eq!(
+        world.ingress("t/c"),
+        ["10.0.0.3"],
+        "its former one is handed out last"
+    );
     assert_eq!(world.reason("t/d"), "already_allocated");
 }
 
@@ -150,11 +158,21 @@ fn taking_over_from_another_controller_is_no_contest() {
     let mut world = World::new();
     world.add_pool(pool("p", &["10.0.0.0/30"]));
     world.add(service("t/a").carrying(&["10.0.0.2"]).with_true_condition());
-    stranger_writes(&mut world, "t/a", Some("cilium-operator-lb-ipam"), &["10.0.0.2"]);
+    stranger_writes(
+        &mut world,
+        "t/a",
+        Some("cilium-operator-lb-ipam"),
+        &["10.0.0.2"],
+    );
     assert_eq!(world.settle(), 0);
     // Following it costs nobody anything, however often it changes its mind.
     for address in ["10.0.0.1", "10.0.0.3", "10.0.0.1", "10.0.0.2"] {
-        stranger_writes(&mut world, "t/a", Some("cilium-operator-lb-ipam"), &[address]);
+        stranger_writes(
+            &mut world,
+            "t/a",
+            Some("cilium-operator-lb-ipam"),
+            &[address],
+        );
         world.settle();
         assert_eq!(world.ingress("t/a"), [address]);
     }

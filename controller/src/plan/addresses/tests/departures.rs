@@ -32,12 +32,18 @@ fn a_pool_that_was_deleted_and_one_that_was_edited_are_told_apart() {
     world.settle();
     world.remove_pool("q");
     world.add_pool(pool("p", &["10.0.0.0/31"]));
-    assert!(world.plan().departures.is_empty(), "not before the pause is over");
+    assert!(
+        world.plan().departures.is_empty(),
+        "not before the pause is over"
+    );
     world.now += Duration::from_millis(500);
     let plan = world.plan();
     let edited = one("10.0.0.3", "its pool does not contain it any more");
     assert_eq!(reasons(&plan, "t/a"), edited);
-    assert_eq!(reasons(&plan, "t/b"), one("10.1.0.1", "its pool was deleted"));
+    assert_eq!(
+        reasons(&plan, "t/b"),
+        one("10.1.0.1", "its pool was deleted")
+    );
     world.settle();
     assert!(world.plan().departures.is_empty(), "told until it is done");
 }
@@ -74,7 +80,8 @@ fn a_service_that_was_edited_so_that_it_may_not_share_or_is_not_ours() {
     world.add(service("t/c").class("example.com/other"));
     world.edit("t/d", |service| service.is_load_balancer = false);
     let plan = world.plan();
-    let shares = "this service was changed and may not share it any more with the others that have it";
+    let shares =
+        "this service was changed and may not share it any more with the others that have it";
     assert_eq!(reasons(&plan, "t/b"), one("10.0.0.0", shares));
     let class = "the class of this service is not served any more";
     assert_eq!(reasons(&plan, "t/c"), one("10.0.0.1", class));
@@ -95,12 +102,18 @@ fn what_strangers_bring_and_take() {
     let plan = world.plan();
     let anothers = "it belongs to another service";
     assert_eq!(reasons(&plan, "t/a"), one("10.0.0.1", anothers));
-    assert_eq!(reasons(&plan, "t/b"), one("192.0.2.1", "no pool contains it"));
+    assert_eq!(
+        reasons(&plan, "t/b"),
+        one("192.0.2.1", "no pool contains it")
+    );
     let replaced = "another controller replaced it";
     assert_eq!(reasons(&plan, "t/c"), one("10.0.0.2", replaced));
     world.settle();
     world.edit("t/c", |service| service.recorded_condition = None);
-    assert!(world.plan().departures.is_empty(), "told until the Service changes");
+    assert!(
+        world.plan().departures.is_empty(),
+        "told until the Service changes"
+    );
 }
 
 #[test]
@@ -137,12 +150,20 @@ fn while_services_or_pools_cannot_be_read_nothing_is_given_or_taken() {
         assert_eq!(world.ingress("t/b"), ["10.0.0.1"]);
     }
     let mut world = world();
-    for kind in [Kind::Node, Kind::EndpointSlice, Kind::CiliumBGPPeeringPolicy] {
+    for kind in [
+        Kind::Node,
+        Kind::EndpointSlice,
+        Kind::CiliumBGPPeeringPolicy,
+    ] {
         world.snapshot.unreadable.insert(kind, "no".into());
     }
     world.add(service("t/a"));
     world.settle();
-    assert_eq!(world.ingress("t/a"), ["10.0.0.0"], "these are not about addresses");
+    assert_eq!(
+        world.ingress("t/a"),
+        ["10.0.0.0"],
+        "these are not about addresses"
+    );
 }
 
 /// `--ipam auto` beside a Cilium that serves its own classes only.
@@ -160,8 +181,14 @@ fn services_of_classes_that_another_controller_serves_are_not_touched() {
     world.add(service("t/a"));
     world.settle();
     assert_eq!(world.ingress("t/a"), ["10.0.0.2"], "theirs are in use");
-    assert_eq!((world.ingress("t/bgp"), world.ingress("t/l2")), (vec!["10.0.0.0".into()], vec!["10.0.0.1".into()]));
-    assert_eq!((world.reason("t/bgp"), world.reason("t/l2")), ("satisfied".into(), "satisfied".into()));
+    assert_eq!(
+        (world.ingress("t/bgp"), world.ingress("t/l2")),
+        (vec!["10.0.0.0".into()], vec!["10.0.0.1".into()])
+    );
+    assert_eq!(
+        (world.reason("t/bgp"), world.reason("t/l2")),
+        ("satisfied".into(), "satisfied".into())
+    );
     world.restart();
     assert_eq!(world.settle(), 0);
 }

@@ -76,7 +76,7 @@ enum Change {
     StrangerForgets(u8),
     Restart,
     /// Another process leads, that looked on from the last time `Restart` or this happened.
-    LeaderChange,
+    OtherLeads,
     Pass(u16),
     PassMinutes(u8),
     /// Lists are not complete, or a kind cannot be read, until this happens again.
@@ -147,7 +147,7 @@ fn step(named: bool) -> impl Strategy<Value = Step> {
         1 => (pick(), prop::collection::vec(pick(), 0..3), rarely()).prop_map(|(name, addresses, insists)| Change::Stranger { name, addresses, insists }),
         1 => pick().prop_map(Change::StrangerForgets),
         1 => Just(Change::Restart),
-        1 => Just(Change::LeaderChange),
+        1 => Just(Change::OtherLeads),
         2 => (0..800u16).prop_map(Change::Pass),
         1 => (1..80u8).prop_map(Change::PassMinutes),
         1 => (0..4u8).prop_map(Change::Blind),
@@ -250,8 +250,8 @@ fn apply(world: &mut World, change: &Change, touched: &mut Touched) {
                 world.forge_condition(&name.to_string(), None);
             }
         }
-        Change::Restart | Change::LeaderChange => {
-            if matches!(change, Change::LeaderChange) {
+        Change::Restart | Change::OtherLeads => {
+            if matches!(change, Change::OtherLeads) {
                 world.change_leader();
             } else {
                 world.restart();
@@ -405,8 +405,12 @@ fn check_one_holder(world: &World, plan: &AddressPlan) {
                 .find(|address| theirs.contains(address));
             let Some(address) = common else { continue };
             // What a stranger insists on, and somebody has already, is the stranger's fault; nobody is to get it anew.
-            let shown =
-                |service: &Service| service.ingress.iter().any(|entry| entry.ip == Some(address));
+            let shown = |service: &Service| {
+                service
+                    .ingress
+                    .iter()
+                    .any(|entry| entry.ip == Some(address))
+            };
             let insisted = (left(name) && shown(other)) || (left(other_name) && shown(service));
             assert!(
                 insisted || world.may_share(service, other),

@@ -113,9 +113,17 @@ fn what_is_remembered_gives_no_right_that_a_service_would_not_have() {
     world.add(service("t/b").label("color", "blue").naming("10.0.0.5"));
     world.add(service("t/c"));
     world.settle();
-    assert_eq!(world.ingress("t/a"), ["10.0.1.1"], "blue does not select it");
+    assert_eq!(
+        world.ingress("t/a"),
+        ["10.0.1.1"],
+        "blue does not select it"
+    );
     assert_eq!(world.ingress("t/b"), ["10.0.0.5"], "it names another one");
-    assert_eq!(world.ingress("t/c"), ["10.0.1.0"], "only one family is wanted");
+    assert_eq!(
+        world.ingress("t/c"),
+        ["10.0.1.0"],
+        "only one family is wanted"
+    );
 }
 
 #[test]
@@ -134,7 +142,10 @@ fn a_new_leader_knows_what_it_saw_as_a_follower_and_what_was_written_down() {
     world.remove("t/b");
     world.snapshot.complete = false;
     follower.observe(&world.snapshot, &world.settings, world.now);
-    assert!(follower.addresses(&name("t/b")).is_empty(), "it may be a partial list");
+    assert!(
+        follower.addresses(&name("t/b")).is_empty(),
+        "it may be a partial list"
+    );
     world.snapshot.complete = true;
     follower.observe(&world.snapshot, &world.settings, world.now);
     // What happens between its last look and its first plan.
