@@ -44,10 +44,14 @@ pub async fn run(config: RunConfig) -> Outcome {
         mut observed,
         recorder,
         name: objects,
+        numbers,
     } = recorder::open(&config, &mut tasks).await?;
     let snapshot = Arc::clone(&observed.borrow_and_update().snapshot);
     let node = node(&config, &snapshot)?;
     let state = Arc::new(State::new(node.clone(), Changes::default()));
+    if let Some(numbers) = numbers {
+        state.set_cluster(numbers);
+    }
     let health = bind_health(&config, &node, &snapshot)?;
     if let Some(address) = api.address() {
         info!(node, objects, api = %address, "Fairway runs");
@@ -143,9 +147,15 @@ impl Agent {
     async fn step(&mut self, observed: &Observed) {
         let snapshot = &observed.snapshot;
         self.telling.problems(&snapshot.problems);
+        let begin = now();
         let planned = self
             .recorder
-            .step(observed, &self.settings, now(), &mut self.telling);
+            .step(observed, &self.settings, begin, &mut self.telling);
+        if planned.addresses != AddressPlan::default() {
+            let took = now().saturating_duration_since(begin);
+            self.state
+                .note_processing(|processing| processing.planned(snapshot, took));
+        }
         self.again_at = planned.again_at;
         let plan = if planned.announced {
             peers::plan(snapshot, &planned.addresses, &self.settings)
@@ -220,15 +230,19 @@ fn internal_address(snapshot: &Snapshot, node: &str) -> Option<IpAddr> {
         .map(|address| address.address)
 }
 
+fn host_name() -> String {
+    rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned()
+}
+
 /// The node that was named, else the only one there is, else the one that is called as this machine.
 fn node(config: &RunConfig, snapshot: &Snapshot) -> Result<String, Failure> {
     if let Some(node) = &config.node {
         return Ok(node.clone());
     }
-    let host = rustix::system::uname()
-        .nodename()
-        .to_string_lossy()
-        .into_owned();
+    let host = host_name();
     let names: Vec<&str> = snapshot.nodes.keys().map(String::as_str).collect();
     match names.as_slice() {
         [] => Ok(host),

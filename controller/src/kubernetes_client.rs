@@ -53,8 +53,9 @@ pub struct KubernetesClient {
     pub client: Client,
     /// What was asked, and how it went.
     pub calls: ApiCalls,
-    /// Where the API server is, for people.
+    /// Where the API server is: its URL.
     pub server: String,
+    kubeconfig: Option<PathBuf>,
 }
 
 impl std::fmt::Debug for KubernetesClient {
@@ -73,10 +74,31 @@ impl KubernetesClient {
     pub async fn open(kubeconfig: Option<&Path>) -> Result<Self, ClientError> {
         let credentials = Credentials {
             kubeconfig: kubeconfig.map(Path::to_owned),
+            stack: Arc::new(stack),
         };
+        Self::with(credentials, ApiCalls::default()).await
+    }
+
+    /// The same API server and the same credentials over other connections, made by `stack`. Counted together.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub async fn with_stack(
+        &self,
+        stack: impl Fn(&Config) -> kube::Result<Client> + Send + Sync + 'static,
+    ) -> Result<Self, ClientError> {
+        let credentials = Credentials {
+            kubeconfig: self.kubeconfig.clone(),
+            stack: Arc::new(stack),
+        };
+        Self::with(credentials, self.calls.clone()).await
+    }
+
+    async fn with(credentials: Credentials, calls: ApiCalls) -> Result<Self, ClientError> {
         let (inner, server) = credentials.client().await?;
         let namespace = inner.default_namespace().to_owned();
-        let calls = ApiCalls::default();
+        let kubeconfig = credentials.kubeconfig.clone();
         let connection = Arc::new(Connection {
             credentials,
             calls: calls.clone(),
@@ -94,14 +116,15 @@ impl KubernetesClient {
             client: Client::new(service, namespace),
             calls,
             server,
+            kubeconfig,
         })
     }
 }
 
 /// Where credentials come from, again and again.
-#[derive(Debug)]
 struct Credentials {
     kubeconfig: Option<PathBuf>,
+    stack: Arc<dyn Fn(&Config) -> kube::Result<Client> + Send + Sync>,
 }
 
 impl Credentials {
@@ -113,7 +136,13 @@ impl Credentials {
             what: in_one_line(error),
             advice: "correct the credentials and certificates it names",
         };
-        let client = stack(&config).map_err(|error| fail(&error))?;
+        if config.proxy_url.is_some() {
+            let place = self.place();
+            tracing::warn!(
+                "{place}: the proxy it names is not used: the API server is reached directly"
+            );
+        }
+        let client = (self.stack)(&config).map_err(|error| fail(&error))?;
         Ok((client, server.trim_end_matches('/').to_owned()))
     }
 
@@ -322,7 +351,11 @@ mod tests {
         let broken = directory.path().join("broken");
         std::fs::write(&broken, "users: [").unwrap();
         let lonely = directory.path().join("lonely");
-        std::fs::write(&lonely, "apiVersion: v1\nkind: Config\ncurrent-context: nobody\n").unwrap();
+        std::fs::write(
+            &lonely,
+            "apiVersion: v1\nkind: Config\ncurrent-context: nobody\n",
+        )
+        .unwrap();
         for (path, word) in [
             (&absent, "No such file"),
             (&broken, "parse"),

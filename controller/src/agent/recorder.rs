@@ -13,6 +13,7 @@ use crate::apply::directory::StateDirectory;
 use crate::args::Ipam;
 use crate::cli::Failure;
 use crate::config::{RunConfig, Source};
+use crate::observe::ClusterNumbers;
 use crate::plan::Settings;
 use crate::plan::addresses::{AddressBook, AddressPlan};
 use crate::watch::Observed;
@@ -27,6 +28,8 @@ pub(super) struct Origin {
     pub(super) recorder: Recorder,
     /// What it is called in the log.
     pub(super) name: String,
+    /// For the metrics.
+    pub(super) numbers: Option<ClusterNumbers>,
 }
 
 /// What came of planning addresses.
@@ -114,13 +117,16 @@ pub(super) async fn open(
                     statuses,
                 })),
                 name: manifests.display().to_string(),
+                numbers: None,
             })
         }),
         Source::Kubernetes {
             kubeconfig,
             namespace,
         } => {
-            super::operator::open(config, kubeconfig.as_deref(), namespace.as_deref(), tasks).await
+            let node = config.node.clone().unwrap_or_else(super::host_name);
+            let (file, namespace) = (kubeconfig.as_deref(), namespace.as_deref());
+            super::operator::open(config, file, namespace, &node, tasks).await
         }
     }
 }

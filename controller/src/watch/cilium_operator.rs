@@ -31,6 +31,8 @@ const FRESH_SECONDS: i64 = 20;
 pub enum Allocation {
     /// It is not known yet, or cannot be known: give none. The text says why.
     Unknown(String),
+    /// Others give addresses, whoever they are: give none.
+    Nobody,
     /// Cilium gives addresses: give none.
     Cilium,
     /// Cilium gives addresses only to Services with a class of its own: give those without a class theirs.

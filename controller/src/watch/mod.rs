@@ -3,6 +3,7 @@
 pub mod cilium_operator;
 pub mod directory;
 mod files;
+pub mod kubernetes;
 mod yaml;
 
 use std::sync::Arc;

@@ -113,7 +113,8 @@ pub(super) fn same_but_for_status(one: &Service, other: &Service) -> bool {
         ingress: _,
         ingress_writer: _,
         recorded_condition: _,
-        marked: _,
+        recorded_foreign: _,
+        taken_over: _,
     } = one;
     *meta == other.meta
         && *is_load_balancer == other.is_load_balancer

@@ -140,6 +140,15 @@ impl Memory {
         memory
     }
 
+    /// Takes over what another memory knows and this one does not.
+    pub fn absorb(&mut self, other: Self) {
+        for (name, released) in other.released {
+            if !self.released.contains_key(&name) {
+                self.remember(&name, &released.addresses, released.at);
+            }
+        }
+    }
+
     /// Remembers what a Service had that is gone.
     pub(super) fn remember(&mut self, name: &ObjectName, addresses: &[IpAddr], at: Instant) {
         if addresses.is_empty() {
