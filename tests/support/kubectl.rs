@@ -52,10 +52,12 @@ impl Kubectl {
                 .spawn()
                 .unwrap_or_else(|error| panic!("cannot run {}: {error}", self.program.display()));
             let mut pipe = child.stdin.take().expect("its input is a pipe");
-            // A command that reads no input may be gone before it could.
-            let _ = pipe.write_all(input.as_bytes());
-            drop(pipe);
-            child.wait_with_output().expect("kubectl ends")
+            std::thread::scope(|scope| {
+                // Beside the reading of its output, or each could wait for the other. A command that reads no input may be
+                // gone before it could.
+                scope.spawn(move || pipe.write_all(input.as_bytes()));
+                child.wait_with_output().expect("kubectl ends")
+            })
         })
     }
 
