@@ -119,7 +119,10 @@ impl Credentials {
                 "{place}: the proxy {proxy} is not used: the API server is reached directly"
             );
         }
-        let client = stack(&config).map_err(|error| fail(&error))?;
+        // An `exec` entry of a kubeconfig runs a program here.
+        let built = tokio::task::spawn_blocking(move || stack(&config)).await;
+        let built = built.map_err(|error| fail(&error))?;
+        let client = built.map_err(|error| fail(&error))?;
         Ok((client, server.trim_end_matches('/').to_owned()))
     }
 
