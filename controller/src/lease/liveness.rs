@@ -166,9 +166,8 @@ async fn beat(
         if current.may_write(now()) {
             send(&mut connection, &[BEAT]).await?;
         }
-        match timeout(HEARTBEAT, leadership.changed()).await {
-            Ok(Err(_)) => return Ok(()),
-            Ok(Ok(())) | Err(_) => {}
+        if let Ok(Err(_)) = timeout(HEARTBEAT, leadership.changed()).await {
+            return Ok(());
         }
     }
 }
