@@ -161,7 +161,7 @@ fn a_wrong_suspicion_costs_no_more_than_a_challenge() {
 #[test]
 fn a_stranger_who_deletes_the_lease_makes_no_second_leader() {
     let bounds = Bounds {
-        ticks: 3,
+        ticks: 5,
         deletions: 1,
         services: false,
         ..Bounds::default()
@@ -172,7 +172,7 @@ fn a_stranger_who_deletes_the_lease_makes_no_second_leader() {
 #[test]
 fn a_stranger_who_empties_the_lease_makes_no_second_leader() {
     let bounds = Bounds {
-        ticks: 4,
+        ticks: 5,
         emptyings: 1,
         services: false,
         ..Bounds::default()
