@@ -171,6 +171,11 @@ impl AddressBook {
         &self.memory
     }
 
+    /// What Services had that are gone, for one who leads no longer and looks on from now on.
+    pub fn into_memory(self) -> Memory {
+        self.memory
+    }
+
     /// Plans all addresses of the snapshot and remembers what must be remembered.
     ///
     /// While Services or pools cannot be read nothing is planned at all: what we do not see may be what matters, so nothing
