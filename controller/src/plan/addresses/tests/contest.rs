@@ -253,3 +253,19 @@ fn after_the_last_pool_nothing_of_it_is_left() {
     let quiet = world.plan();
     assert!(quiet.services.is_empty() && world.snapshot != Snapshot::default());
 }
+
+#[test]
+fn a_stranger_that_shows_what_two_want_to_swap_stops_nobody_from_asking() {
+    let mut world = contested();
+    world.settle();
+    world.add(service("t/e").naming("10.0.0.4"));
+    world.add(service("t/f").naming("10.0.0.5"));
+    world.settle();
+    stranger_writes(&mut world, "t/a", Some("k3s"), &["10.0.0.4"]);
+    world.add(service("t/e").naming("10.0.0.5"));
+    world.add(service("t/f").naming("10.0.0.4"));
+    world.settle();
+    assert_eq!(world.ingress("t/e"), ["10.0.0.4"]);
+    assert_eq!(world.ingress("t/f"), ["10.0.0.5"]);
+    assert_eq!(world.reason("t/f"), "already_allocated");
+}
