@@ -113,7 +113,16 @@ impl Credentials {
             what: in_one_line(error),
             advice: "correct the credentials and certificates it names",
         };
-        let client = stack(&config).map_err(|error| fail(&error))?;
+        if let Some(proxy) = &config.proxy_url {
+            let place = self.place();
+            tracing::warn!(
+                "{place}: the proxy {proxy} is not used: the API server is reached directly"
+            );
+        }
+        // An `exec` entry of a kubeconfig runs a program here.
+        let built = tokio::task::spawn_blocking(move || stack(&config)).await;
+        let built = built.map_err(|error| fail(&error))?;
+        let client = built.map_err(|error| fail(&error))?;
         Ok((client, server.trim_end_matches('/').to_owned()))
     }
 
@@ -322,7 +331,11 @@ mod tests {
         let broken = directory.path().join("broken");
         std::fs::write(&broken, "users: [").unwrap();
         let lonely = directory.path().join("lonely");
-        std::fs::write(&lonely, "apiVersion: v1\nkind: Config\ncurrent-context: nobody\n").unwrap();
+        std::fs::write(
+            &lonely,
+            "apiVersion: v1\nkind: Config\ncurrent-context: nobody\n",
+        )
+        .unwrap();
         for (path, word) in [
             (&absent, "No such file"),
             (&broken, "parse"),

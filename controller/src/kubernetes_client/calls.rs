@@ -147,7 +147,11 @@ mod tests {
         let patch = Call { verb: "patch" };
         for (code, milliseconds) in [(200, 3), (200, 700), (409, 2)] {
             let status = StatusCode::from_u16(code).unwrap();
-            calls.count(&patch, Some(status), Some(Duration::from_millis(milliseconds)));
+            calls.count(
+                &patch,
+                Some(status),
+                Some(Duration::from_millis(milliseconds)),
+            );
         }
         calls.count(&Call { verb: "watch" }, None, None);
         let expected = [(("patch", 200), 2), (("patch", 409), 1), (("watch", 0), 1)];
