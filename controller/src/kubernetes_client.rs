@@ -142,6 +142,12 @@ impl Credentials {
             what: in_one_line(error),
             advice: "correct the credentials and certificates it names",
         };
+        if let Some(proxy) = &config.proxy_url {
+            let place = self.place();
+            tracing::warn!(
+                "{place}: the proxy {proxy} is not used: the API server is reached directly"
+            );
+        }
         let client = stack(&config, self.fence.clone()).map_err(|error| fail(&error))?;
         Ok((client, server.trim_end_matches('/').to_owned()))
     }

@@ -41,6 +41,7 @@ pub use peering_policy::{
 pub use pod_ip_pool::PodIpPool;
 pub use pool::{Block, Pool, PoolFaults, PoolSpec, RecordedCondition};
 pub use selector::{Requirement, Selector};
+pub(crate) use service::MANAGED_INGRESS;
 pub use service::{IngressEntry, IngressIpMode, Service, ServicePort, TrafficPolicy, Writer};
 pub use shared::{Name, Shared};
 pub use store::{RecordedStatuses, Store};

@@ -2,6 +2,7 @@
 
 pub mod directory;
 mod files;
+pub mod kubernetes;
 mod yaml;
 
 use std::sync::Arc;
