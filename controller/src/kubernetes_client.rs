@@ -4,6 +4,7 @@
 //! and re-reads a rotated token only after a minute.
 
 mod calls;
+mod fence;
 
 use std::future::Future;
 use std::io;
@@ -19,7 +20,11 @@ use hyper_util::rt::TokioExecutor;
 use kube::client::{Body, ConfigExt};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use tokio::sync::watch;
 use tower::{BoxError, ServiceBuilder};
+
+use self::fence::{Fence, FencedConnector};
+use crate::lease::Leadership;
 
 pub use calls::{ApiCalls, Call, WRITE_BUCKETS, WriteLatency};
 
@@ -34,6 +39,11 @@ const WATCH_BEGINS: Duration = Duration::from_secs(30);
 /// A peer that is gone without a word is noticed by the kernel after that many times this long.
 const KEEPALIVE: Duration = Duration::from_secs(10);
 const KEEPALIVE_RETRIES: u32 = 3;
+/// Connections that were idle that long are not used again: the API server closes them after 90 s, and a request should
+/// not meet its closing.
+const IDLE: Duration = Duration::from_secs(80);
+/// Fenced: TCP gives up on octets that nobody acknowledged for that long, instead of delivering them much later.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(5);
 /// Credentials are not read again more often, however often they are refused.
 const REFRESH: Duration = Duration::from_millis(500);
 
@@ -72,25 +82,43 @@ impl KubernetesClient {
     ///
     /// The file, a file it names, or the service account cannot be read or used.
     pub async fn open(kubeconfig: Option<&Path>) -> Result<Self, ClientError> {
-        let credentials = Credentials {
-            kubeconfig: kubeconfig.map(Path::to_owned),
-            stack: Arc::new(stack),
-        };
-        Self::with(credentials, ApiCalls::default()).await
+        Self::open_with(kubeconfig, None).await
     }
 
-    /// The same API server and the same credentials over other connections, made by `stack`. Counted together.
+    /// The same for whoever may write only while we lead: its connections send nothing, not even the rest of a request,
+    /// unless [`Leadership::may_write`] holds at that moment.
     ///
     /// # Errors
     ///
     /// As [`open`](Self::open).
-    pub async fn with_stack(
+    pub async fn open_fenced(
+        kubeconfig: Option<&Path>,
+        leadership: watch::Receiver<Leadership>,
+    ) -> Result<Self, ClientError> {
+        Self::open_with(kubeconfig, Some(leadership)).await
+    }
+
+    async fn open_with(kubeconfig: Option<&Path>, fence: Fence) -> Result<Self, ClientError> {
+        let credentials = Credentials {
+            kubeconfig: kubeconfig.map(Path::to_owned),
+            fence,
+        };
+        Self::with(credentials, ApiCalls::default()).await
+    }
+
+    /// The same API server and the same credentials over other connections, for whoever may write only while we lead: they
+    /// send nothing, not even the rest of a request, unless [`Leadership::may_write`] holds at that moment. Counted together.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub async fn fenced(
         &self,
-        stack: impl Fn(&Config) -> kube::Result<Client> + Send + Sync + 'static,
+        leadership: watch::Receiver<Leadership>,
     ) -> Result<Self, ClientError> {
         let credentials = Credentials {
             kubeconfig: self.kubeconfig.clone(),
-            stack: Arc::new(stack),
+            fence: Some(leadership),
         };
         Self::with(credentials, self.calls.clone()).await
     }
@@ -124,7 +152,7 @@ impl KubernetesClient {
 /// Where credentials come from, again and again.
 struct Credentials {
     kubeconfig: Option<PathBuf>,
-    stack: Arc<dyn Fn(&Config) -> kube::Result<Client> + Send + Sync>,
+    fence: Fence,
 }
 
 impl Credentials {
@@ -142,7 +170,7 @@ impl Credentials {
                 "{place}: the proxy it names is not used: the API server is reached directly"
             );
         }
-        let client = (self.stack)(&config).map_err(|error| fail(&error))?;
+        let client = stack(&config, self.fence.clone()).map_err(|error| fail(&error))?;
         Ok((client, server.trim_end_matches('/').to_owned()))
     }
 
@@ -173,7 +201,7 @@ impl Credentials {
     }
 }
 
-fn stack(config: &Config) -> kube::Result<Client> {
+fn stack(config: &Config, fence: Fence) -> kube::Result<Client> {
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
@@ -181,8 +209,12 @@ fn stack(config: &Config) -> kube::Result<Client> {
     tcp.set_keepalive(Some(KEEPALIVE));
     tcp.set_keepalive_interval(Some(KEEPALIVE));
     tcp.set_keepalive_retries(Some(KEEPALIVE_RETRIES));
+    tcp.set_tcp_user_timeout(fence.as_ref().map(|_| UNACKNOWLEDGED));
+    let tcp = FencedConnector { tcp, fence };
     let tls = config.rustls_https_connector_with_connector(tcp)?;
-    let client = legacy::Client::builder(TokioExecutor::new()).build::<_, Body>(tls);
+    let client = legacy::Client::builder(TokioExecutor::new())
+        .pool_idle_timeout(IDLE)
+        .build::<_, Body>(tls);
     let service = ServiceBuilder::new()
         .layer(config.base_uri_layer())
         .option_layer(config.auth_layer()?)

@@ -279,11 +279,7 @@ async fn failures_are_one_line_with_the_exit_code_of_their_kind() {
             "advertised only",
         ),
         (&["services", "-o", "xml"], 2, "xml"),
-        (
-            &["crds", "CiliumNode"],
-            2,
-            "no definition of a kind \"CiliumNode\"",
-        ),
+        (&["crds", "nodes"], 2, "no definition of a kind \"nodes\""),
     ] {
         let output = fairway(words).await;
         let said = text(&output.stderr);
@@ -300,7 +296,7 @@ async fn crds_prints_the_same_again_and_only_what_is_asked_for() {
     assert!(all.status.success() && all.stderr.is_empty());
     assert_eq!(fairway(&["crds"]).await.stdout, all.stdout);
     let all = text(&all.stdout);
-    assert_eq!(all.matches("kind: CustomResourceDefinition\n").count(), 8);
+    assert_eq!(all.matches("kind: CustomResourceDefinition\n").count(), 9);
     let one = text(
         &fairway(&["crds", "CiliumBGPPeeringPolicy", "bgpp"])
             .await

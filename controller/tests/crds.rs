@@ -304,7 +304,7 @@ fn kubectl_shows_the_columns_and_knows_the_short_names() {
         let known = server.succeed(&known, "");
         known.lines().map(str::to_owned).collect::<BTreeSet<_>>()
     };
-    assert_eq!(category("cilium").len(), 8);
+    assert_eq!(category("cilium").len(), 9);
     let bgp = category("ciliumbgp");
     assert_eq!(bgp.len(), 6);
     assert!(
@@ -335,6 +335,23 @@ fn bgp_kinds_and_the_l2_policy_show_their_age_alone() {
         let head: Vec<_> = table.lines().next().unwrap().split_whitespace().collect();
         assert_eq!(head, ["NAME", "AGE"], "{resource}");
     }
+}
+
+/// A cluster without Cilium can have CiliumNodes all the same; nothing in them gets lost.
+#[test]
+fn cilium_nodes_can_be_made_without_cilium() {
+    let server = server();
+    let definition = fairway_crds(&["CiliumNode"]).replace("cilium.io", "nodes.example");
+    let mut definition: Value = serde_saphyr::from_str(&definition).unwrap();
+    definition["spec"]["names"]["shortNames"] = json!([]);
+    let apply = ["apply", "--server-side", "--validate=strict", "-f", "-"];
+    server.succeed(&apply, &definition.to_string());
+    let node = json!({"apiVersion": "nodes.example/v2", "kind": "CiliumNode", "metadata": {"name": "w1"},
+        "spec": {"addresses": [{"type": "InternalIP", "ip": "192.0.2.11"}], "eni": {"a": {"b": [1]}}}});
+    assert!(soon(|| server.kubectl(&apply, &node.to_string()).ok));
+    let stored = server.object("ciliumnodes.v2.nodes.example", "w1");
+    assert_eq!(stored["spec"], node["spec"]);
+    server.succeed(&["delete", "crd", "ciliumnodes.nodes.example"], "");
 }
 
 #[test]

@@ -9,10 +9,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use controller::apply::kubernetes::{Writer, WriterOptions, fenced_client};
+use controller::apply::kubernetes::{Writer, WriterOptions};
 use controller::cluster::{
     Document, IngressEntry, IngressIpMode, ObjectName, Objects, RecordedStatuses, Store,
 };
+use controller::kubernetes_client::KubernetesClient;
 use controller::lease::{Lead, Leadership};
 use controller::plan::addresses::{AddressPlan, PoolCondition, ServiceCondition, ServiceStatus};
 use controller::plan::status::{REQUEST_SATISFIED, TAKEN_OVER};
@@ -52,7 +53,9 @@ impl Lab {
         let _ = tracing_subscriber::fmt().with_test_writer().try_init();
         let admin = server.client();
         let (leadership, receiver) = watch::channel(leads(Duration::from_secs(3600)));
-        let client = fenced_client(&server.config(token), receiver.clone()).unwrap();
+        let kubeconfig = server.kubeconfig(token);
+        let client = KubernetesClient::open_fenced(Some(&kubeconfig), receiver.clone()).await;
+        let client = client.unwrap().client;
         let options = WriterOptions {
             instance: "k3s1".into(),
             seed: 1,

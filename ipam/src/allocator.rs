@@ -3,7 +3,7 @@ use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
 
 use crate::selection::InUse;
-use crate::{Count, Family, Incompatible, Pool, PoolKey, Refusal, Request, Sharing, Wanted};
+use crate::{Count, Family, Incompatible, Pool, PoolKey, Port, Refusal, Request, Sharing, Wanted};
 
 /// Who holds which address.
 ///
@@ -14,8 +14,8 @@ pub struct Allocator<O> {
     pools: BTreeMap<PoolKey, Bookkeeping>,
     holdings: HashMap<IpAddr, Holding<O>>,
     owners: HashMap<O, Owner>,
-    /// Sharing key -> the addresses held by owners with that key.
-    shared: HashMap<String, BTreeSet<IpAddr>>,
+    /// By sharing key.
+    shared: HashMap<String, Shared>,
     in_use: InUse,
     /// See [`Allocator::hand_out_last`]; `None` while there are no such addresses.
     set_aside: Option<SetAside>,
@@ -54,6 +54,15 @@ struct SetAside {
     addresses: BTreeSet<IpAddr>,
     /// These, and whatever is in use.
     avoided: InUse,
+}
+
+/// What owners with one sharing key hold.
+#[derive(Clone, Debug, Default)]
+struct Shared {
+    /// How many of them hold each address.
+    addresses: BTreeMap<IpAddr, u32>,
+    /// How many of them serve a port there: who wants to serve it too need not be asked whether it may join.
+    taken: HashMap<Port, BTreeMap<IpAddr, u32>>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -168,11 +177,11 @@ impl<O: Copy + Eq + Hash> Allocator<O> {
         }
         if let Some(state) = self.owners.get_mut(&owner) {
             state.holds.retain(|held| *held != address);
-            let key = state.sharing.as_ref().map(|sharing| sharing.key.clone());
-            if state.holds.is_empty() && state.sharing.is_none() {
+            if let Some(sharing) = &state.sharing {
+                stop_sharing(&mut self.shared, sharing, address);
+            } else if state.holds.is_empty() {
                 self.owners.remove(&owner);
             }
-            self.unshare(key.as_deref(), address);
         }
         true
     }
@@ -182,10 +191,11 @@ impl<O: Copy + Eq + Hash> Allocator<O> {
         let Some(state) = self.owners.remove(&owner) else {
             return;
         };
-        let key = state.sharing.map(|sharing| sharing.key);
         for address in state.holds {
             self.leave(owner, address);
-            self.unshare(key.as_deref(), address);
+            if let Some(sharing) = &state.sharing {
+                stop_sharing(&mut self.shared, sharing, address);
+            }
         }
     }
 
@@ -208,17 +218,17 @@ impl<O: Copy + Eq + Hash> Allocator<O> {
     /// with: who has to go then is the caller's decision, see [`Allocator::compatible`].
     pub fn set_sharing(&mut self, owner: O, sharing: Option<Sharing>) {
         let state = self.owners.entry(owner).or_default();
-        let key = sharing.as_ref().map(|sharing| sharing.key.clone());
-        let before =
-            std::mem::replace(&mut state.sharing, sharing.map(Box::new)).map(|sharing| sharing.key);
-        if before == key {
-            return;
-        }
-        for address in state.holds.clone() {
-            self.unshare(before.as_deref(), address);
-            if let Some(key) = &key {
-                self.shared.entry(key.clone()).or_default().insert(address);
+        let before = std::mem::replace(&mut state.sharing, sharing.map(Box::new));
+        for &address in &state.holds {
+            if let Some(before) = &before {
+                stop_sharing(&mut self.shared, before, address);
             }
+            if let Some(sharing) = &state.sharing {
+                start_sharing(&mut self.shared, sharing, address);
+            }
+        }
+        if state.holds.is_empty() && state.sharing.is_none() {
+            self.owners.remove(&owner);
         }
     }
 
@@ -360,7 +370,16 @@ impl<O: Copy + Eq + Hash> Allocator<O> {
     /// The lowest address held under the owner's sharing key on which it may join all holders.
     fn address_to_join(&self, request: &Request<'_, O>, family: Family) -> Option<IpAddr> {
         let sharing = self.sharing(request.owner)?;
-        let addresses = self.shared.get(&sharing.key)?;
+        let shared = self.shared.get(&sharing.key)?;
+        let taken = sharing
+            .ports
+            .iter()
+            .filter_map(|port| shared.taken.get(port));
+        let taken: Vec<&BTreeMap<IpAddr, u32>> = taken.collect();
+        let addresses = &shared.addresses;
+        if taken.iter().any(|taken| taken.len() == addresses.len()) {
+            return None;
+        }
         let v6 = IpAddr::from(Ipv6Addr::UNSPECIFIED);
         let of_family = match family {
             Family::V4 => addresses.range(..v6),
@@ -369,7 +388,10 @@ impl<O: Copy + Eq + Hash> Allocator<O> {
         let contains = |address| {
             move |key: &PoolKey| self.pool(*key).is_some_and(|pool| pool.contains(address))
         };
-        of_family.copied().find(|&address| {
+        let mut untaken = of_family
+            .map(|(address, _)| *address)
+            .filter(|address| !taken.iter().any(|taken| taken.contains_key(address)));
+        untaken.find(|&address| {
             self.holdings.get(&address).is_some_and(|holding| {
                 holding.pool.is_some()
                     && request.join.iter().any(contains(address))
@@ -430,10 +452,7 @@ impl<O: Copy + Eq + Hash> Allocator<O> {
         let state = self.owners.entry(owner).or_default();
         state.holds.push(address);
         if let Some(sharing) = &state.sharing {
-            self.shared
-                .entry(sharing.key.clone())
-                .or_default()
-                .insert(address);
+            start_sharing(&mut self.shared, sharing, address);
         }
     }
 
@@ -467,26 +486,42 @@ impl<O: Copy + Eq + Hash> Allocator<O> {
         }
         self.releases += 1;
     }
+}
 
-    /// Takes an address out of the index of a key, unless somebody with that key still holds it.
-    fn unshare(&mut self, key: Option<&str>, address: IpAddr) {
-        let Some(key) = key else { return };
-        let has_key = |owner: &O| {
-            self.sharing(*owner)
-                .is_some_and(|sharing| sharing.key == key)
-        };
-        if self
-            .holdings
-            .get(&address)
-            .is_some_and(|holding| holding.owners().any(has_key))
-        {
-            return;
-        }
-        if let Some(addresses) = self.shared.get_mut(key) {
-            addresses.remove(&address);
-            if addresses.is_empty() {
-                self.shared.remove(key);
+/// Notes that an owner with these terms holds the address.
+fn start_sharing(shared: &mut HashMap<String, Shared>, sharing: &Sharing, address: IpAddr) {
+    let shared = shared.entry(sharing.key.clone()).or_default();
+    *shared.addresses.entry(address).or_default() += 1;
+    for port in &sharing.ports {
+        let taken = shared.taken.entry(port.clone()).or_default();
+        *taken.entry(address).or_default() += 1;
+    }
+}
+
+/// Notes that it does not any longer.
+fn stop_sharing(all: &mut HashMap<String, Shared>, sharing: &Sharing, address: IpAddr) {
+    let Some(shared) = all.get_mut(&sharing.key) else {
+        return;
+    };
+    count_down(&mut shared.addresses, address);
+    for port in &sharing.ports {
+        if let Some(taken) = shared.taken.get_mut(port) {
+            count_down(taken, address);
+            if taken.is_empty() {
+                shared.taken.remove(port);
             }
+        }
+    }
+    if shared.addresses.is_empty() {
+        all.remove(&sharing.key);
+    }
+}
+
+fn count_down(counts: &mut BTreeMap<IpAddr, u32>, address: IpAddr) {
+    if let Some(count) = counts.get_mut(&address) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(&address);
         }
     }
 }

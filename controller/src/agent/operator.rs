@@ -12,7 +12,7 @@ use tracing::{info, warn};
 
 use super::recorder::{Origin, Planned, Recorder};
 use super::telling::Telling;
-use crate::apply::kubernetes::{Writer, WriterOptions, fenced_client};
+use crate::apply::kubernetes::{Writer, WriterOptions};
 use crate::args::Ipam;
 use crate::cli::Failure;
 use crate::cluster::{ObjectName, Snapshot};
@@ -262,9 +262,8 @@ pub(super) async fn open(
         timing: Timing::default(),
     };
     let (election, leadership) = Election::start(reached.client.clone(), election);
-    let fenced = leadership.clone();
     let fenced = reached
-        .with_stack(move |config| fenced_client(config, fenced.clone()))
+        .fenced(leadership.clone())
         .await
         .map_err(|error| fail(&error))?;
     let options = WriterOptions {

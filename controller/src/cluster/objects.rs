@@ -200,6 +200,36 @@ impl Object {
         }
     }
 
+    /// `metadata.uid` and `metadata.resourceVersion`, empty where there is none; of a text nothing else is kept.
+    pub fn version(&self) -> (String, String) {
+        #[derive(Default, serde::Deserialize)]
+        #[serde(default)]
+        struct Head {
+            metadata: Metadata,
+        }
+        #[derive(Default, serde::Deserialize)]
+        #[serde(default, rename_all = "camelCase")]
+        struct Metadata {
+            uid: String,
+            resource_version: String,
+        }
+        let Head { metadata } = match &self.form {
+            Form::Text(text) => serde_json::from_str(text).unwrap_or_default(),
+            Form::Value(value) => {
+                let text = |pointer| {
+                    let text = value.pointer(pointer).and_then(Value::as_str);
+                    text.unwrap_or_default().to_owned()
+                };
+                let metadata = Metadata {
+                    uid: text("/metadata/uid"),
+                    resource_version: text("/metadata/resourceVersion"),
+                };
+                Head { metadata }
+            }
+        };
+        (metadata.uid, metadata.resource_version)
+    }
+
     /// The same object in little memory.
     pub fn into_compact(mut self) -> Self {
         if let Form::Value(value) = &self.form {
@@ -350,6 +380,18 @@ mod tests {
 
     use super::super::Document;
     use super::*;
+
+    #[test]
+    fn a_version_is_the_same_in_both_forms() {
+        let metadata =
+            json!({"annotations": {"resourceVersion": "1"}, "uid": "u", "resourceVersion": "7"});
+        for (metadata, version) in [(metadata, ("u", "7")), (json!({"name": "x"}), ("", ""))] {
+            let object = Object::new(json!({"metadata": metadata}), None, Ok(None));
+            let version = (version.0.to_owned(), version.1.to_owned());
+            assert_eq!(object.version(), version);
+            assert_eq!(object.into_compact().version(), version);
+        }
+    }
 
     #[test]
     fn the_table_of_kinds_is_in_the_order_of_the_variants() {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{
     CiliumBGPAdvertisement, CiliumBGPClusterConfig, CiliumBGPNodeConfig,
     CiliumBGPNodeConfigOverride, CiliumBGPPeerConfig, CiliumBGPPeeringPolicy,
-    CiliumL2AnnouncementPolicy, CiliumLoadBalancerIPPool, bgp_advertisement,
+    CiliumL2AnnouncementPolicy, CiliumLoadBalancerIPPool, bgp_advertisement, node,
 };
 
 /// One kind's CustomResourceDefinition.
@@ -36,7 +36,8 @@ impl Definition {
     }
 }
 
-/// The definitions of all kinds that Fairway reads, but those of Cilium as a network plugin (CiliumNode, CiliumPodIPPool).
+/// The definitions of the kinds that Fairway reads. That of CiliumNode, the last one, takes anything: it is Cilium's own, and
+/// here only for clusters where something else makes such objects.
 pub fn definitions() -> Vec<Definition> {
     let mut advertisement = in_both_versions(CiliumBGPAdvertisement::crd());
     replace_rules(&mut advertisement);
@@ -49,6 +50,12 @@ pub fn definitions() -> Vec<Definition> {
         in_both_versions(CiliumBGPNodeConfig::crd()),
         in_both_versions(CiliumBGPNodeConfigOverride::crd()),
         without_required_spec(finished(CiliumL2AnnouncementPolicy::crd())),
+        json!({
+            "apiVersion": "apiextensions.k8s.io/v1",
+            "kind": "CustomResourceDefinition",
+            "metadata": metadata(Some(&format!("{}.cilium.io", node::PLURAL))),
+            "spec": node::definition_spec(),
+        }),
     ]
     .map(definition)
     .into()
@@ -102,17 +109,7 @@ fn finished(derived: CustomResourceDefinition) -> Value {
     let mut object = json!({
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {
-            "name": derived.metadata.name,
-            "labels": {"app.kubernetes.io/part-of": "fairway"},
-            // Whoever removes a definition removes all objects of its kind. Helm, Flux and Argo CD, in this order, leave it
-            // in place when it is no longer among what they install.
-            "annotations": {
-                "helm.sh/resource-policy": "keep",
-                "kustomize.toolkit.fluxcd.io/prune": "disabled",
-                "argocd.argoproj.io/sync-options": "Prune=false",
-            },
-        },
+        "metadata": metadata(derived.metadata.name.as_deref()),
         "spec": derived.spec,
     });
     let versions = object["spec"]["versions"].as_array_mut();
@@ -125,6 +122,20 @@ fn finished(derived: CustomResourceDefinition) -> Value {
         finish_root(&mut version["schema"]["openAPIV3Schema"]);
     }
     object
+}
+
+fn metadata(name: Option<&str>) -> Value {
+    json!({
+        "name": name,
+        "labels": {"app.kubernetes.io/part-of": "fairway"},
+        // Whoever removes a definition removes all objects of its kind. Helm, Flux and Argo CD, in this order, leave it in
+        // place when it is no longer among what they install.
+        "annotations": {
+            "helm.sh/resource-policy": "keep",
+            "kustomize.toolkit.fluxcd.io/prune": "disabled",
+            "argocd.argoproj.io/sync-options": "Prune=false",
+        },
+    })
 }
 
 /// The fields that every object has; tools that check manifests without an API server ask for them.

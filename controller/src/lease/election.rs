@@ -4,6 +4,7 @@
 //! then have none, and every write is a compare-and-swap, so a late one fails unless nothing happened in between.
 
 use std::collections::VecDeque;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -266,6 +267,38 @@ impl Candidate {
     /// The Lease at last sight.
     pub fn record(&self) -> Option<&Record> {
         self.known.as_ref()?.record.as_ref()
+    }
+
+    /// Feeds `state` with all that decides what this candidate will do from `now` on: two that feed the same behave
+    /// alike. The numbers of requests, luck, and moments too long ago to matter are left out. For whoever searches all
+    /// behaviours; as long as nothing is older than [`Timing::stale`].
+    pub fn digest(&self, now: Instant, state: &mut impl Hasher) {
+        let age = |moment: Instant, most: Duration| now.saturating_duration_since(moment).min(most);
+        let timing = &self.timing;
+        self.identity.hash(state);
+        self.reachable.hash(state);
+        self.remember.hash(state);
+        self.highest_term.hash(state);
+        let overtaken = |sent| self.write.ended.is_some_and(|ended| sent < ended);
+        let read = self.read.pending.map(|(_, sent)| (age(sent, timing.read_timeout), overtaken(sent)));
+        let write = self.write.pending.map(|(_, sent)| age(sent, timing.write_timeout));
+        (read, write).hash(state);
+        self.read.sent.map(|sent| age(sent, timing.poll.max(timing.confirm))).hash(state);
+        let pause = timing.write_spacing.max(timing.retry * if self.write_failures > 0 { 16 } else { 1 });
+        self.write.sent.map(|sent| age(sent, pause)).hash(state);
+        let wait = timing.challenge_wait + timing.stranger_wait + timing.jitter;
+        let known = self.known.as_ref().map(|known| (&known.record, age(known.since, wait), known.patience));
+        known.hash(state);
+        self.attempt.hash(state);
+        let left = |moment: Option<Instant>| moment.map(|moment| moment.saturating_duration_since(now));
+        let term = self.term.as_ref().map(|term| {
+            let validity = (left(term.not_before), left(term.valid_until));
+            (term.number, term.unclean, validity, age(term.renewed, timing.renewal))
+        });
+        term.hash(state);
+        self.link.as_ref().map(|link| link.left(now)).hash(state);
+        (self.watching, self.read_soon, self.stale, self.write_failures, self.trouble).hash(state);
+        (left(self.calm_until), self.release, self.released).hash(state);
     }
 
     fn answered(&mut self, now: Instant, request: Request, answer: Answer) {

@@ -85,4 +85,12 @@ impl Link {
         self.ignored_until
             .map_or(self.suspect_at, |until| until.max(self.suspect_at))
     }
+
+    /// What will happen from `now` on depends on this, and on nothing else.
+    pub(super) fn left(&self, now: Instant) -> impl std::hash::Hash + use<> {
+        let left = |moment: Instant| moment.saturating_duration_since(now);
+        let steady = self.steady_since.map(|since| now.saturating_duration_since(since));
+        let until = (left(self.suspect_at), self.retry_at.map(left), self.ignored_until.map(left));
+        (self.holder.clone(), self.target.clone(), until, steady, self.ignore_next)
+    }
 }

@@ -79,8 +79,22 @@ impl Server {
         *self.api.lock().unwrap() = api_server(self.directory.path(), self.port);
     }
 
+    /// A kubeconfig for the user of a token.
+    pub(crate) fn kubeconfig(&self, token: &str) -> PathBuf {
+        let path = self.directory.path().join(format!("kubeconfig-{token}"));
+        let text = format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: lab\n\
+             users: [{{name: user, user: {{token: {token}}}}}]\n\
+             clusters: [{{name: lab, cluster: {{server: 'https://127.0.0.1:{}', insecure-skip-tls-verify: true}}}}]\n\
+             contexts: [{{name: lab, context: {{cluster: lab, user: user}}}}]\n",
+            self.port
+        );
+        fs::write(&path, text).unwrap();
+        path
+    }
+
     /// How to reach it, as the user of a token.
-    pub(crate) fn config(&self, token: &str) -> kube::Config {
+    fn config(&self, token: &str) -> kube::Config {
         let url = format!("https://127.0.0.1:{}", self.port);
         let mut config = kube::Config::new(url.parse().unwrap());
         config.accept_invalid_certs = true;

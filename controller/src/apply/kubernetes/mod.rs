@@ -13,11 +13,9 @@
 //! | `events` | PURE: the Events that wait |
 //! | `seen` | what is asked of the observed objects |
 //! | `run` | the task: sends, waits, logs |
-//! | `fence` | a client whose connections are silent without a valid lease |
 //! | `stats` | numbers for the metrics |
 
 mod events;
-mod fence;
 mod outbox;
 mod pace;
 mod request;
@@ -39,11 +37,10 @@ use crate::plan::events::{Happening, happenings};
 use crate::plan::status::{is_as_desired, is_pool_as_desired};
 use crate::watch::Observed;
 
-pub use self::fence::client as fenced_client;
 pub use self::stats::{LATENCY_BOUNDS, Latency, WriterStats};
 
 use self::events::Events;
-use self::outbox::{Outbox, Target};
+use self::outbox::{Outbox, Target, Version};
 use self::seen::Seen;
 
 /// Requests at once. The API server takes about a thousand status writes a second over sixteen connections and hardly more
@@ -120,8 +117,9 @@ impl PartialEq for Content {
 }
 
 impl Writer {
-    /// Starts the task. `client` should come from [`fenced_client`]: one that repeats requests by itself would do so
-    /// without asking whether we still lead. Must be called inside a tokio runtime.
+    /// Starts the task. `client` should be one whose connections are silent without a valid lease
+    /// ([`KubernetesClient::open_fenced`](crate::kubernetes_client::KubernetesClient::open_fenced)), and must not repeat
+    /// requests by itself. Must be called inside a tokio runtime.
     pub fn start(
         client: kube::Client,
         leadership: watch::Receiver<Leadership>,
@@ -166,7 +164,7 @@ impl Writer {
         want_services(outbox, observed, plan, wall_clock, now);
         want_pools(outbox, observed, plan, wall_clock, now);
         let version = |target, name: &ObjectName| {
-            Seen::find(observed, target, name).map(|seen| seen.owned_version())
+            Seen::find(observed, target, name).and_then(|seen| seen.version())
         };
         outbox.settle(version, now);
         drop(state);
@@ -187,10 +185,9 @@ impl Writer {
         let former: Arc<str> = former.into();
         let mut state = self.shared.state();
         for name in touched {
-            let Some(seen) = Seen::find(observed, Target::Service, name) else {
+            let Some((seen, version)) = versioned(observed, Target::Service, name) else {
                 continue;
             };
-            let version = seen.owned_version();
             let content = Content {
                 seen,
                 desired: Desired::Mark {
@@ -277,6 +274,12 @@ impl Shared {
     }
 }
 
+fn versioned(observed: &Observed, target: Target, name: &ObjectName) -> Option<(Seen, Version)> {
+    let seen = Seen::find(observed, target, name)?;
+    let version = seen.version()?;
+    Some((seen, version))
+}
+
 fn want_services(
     outbox: &mut Outbox<Content>,
     observed: &Observed,
@@ -311,12 +314,15 @@ fn want_service(
     };
     let same =
         |content: &Content| matches!(&content.desired, Desired::Service(is) if is == desired);
-    if outbox.is_settled(Target::Service, name, seen.version(), same) {
+    let same_object = |content: &Content| content.seen.is(&seen);
+    if outbox.is_settled(Target::Service, name, same_object, same) {
         return;
     }
     let departures = plan.departures.get(name).map_or(&[][..], Vec::as_slice);
     let pool_of = |address| seen::pool_of(&observed.snapshot, address);
-    let version = seen.owned_version();
+    let Some(version) = seen.version() else {
+        return;
+    };
     let content = Content {
         seen,
         desired: Desired::Service(desired.clone()),
@@ -339,18 +345,21 @@ fn want_pools(
             continue;
         }
         let name = ObjectName {
-            namespace: String::new(),
-            name: name.clone(),
+            namespace: "".into(),
+            name: name.into(),
         };
         let Some(seen) = Seen::find(observed, Target::Pool, &name) else {
             continue;
         };
         let same =
             |content: &Content| matches!(&content.desired, Desired::Pool(is) if is == conditions);
-        if outbox.is_settled(Target::Pool, &name, seen.version(), same) {
+        let same_object = |content: &Content| content.seen.is(&seen);
+        if outbox.is_settled(Target::Pool, &name, same_object, same) {
             continue;
         }
-        let version = seen.owned_version();
+        let Some(version) = seen.version() else {
+            continue;
+        };
         let content = Content {
             seen,
             desired: Desired::Pool(conditions.clone()),

@@ -173,6 +173,7 @@ enum State<P> {
     },
     Written {
         base: Version,
+        content: Option<Arc<P>>,
     },
     Outdated {
         base: Version,
@@ -233,26 +234,27 @@ impl<P: PartialEq> Outbox<P> {
         self.round += 1;
     }
 
-    /// Whether the very same is wanted already, or is known to need no writing at this version. Then it counts as said.
+    /// Whether the very same is wanted already of the very same object, or is known to need no writing. Then it counts as
+    /// said. A quick look: `false` only means that [`want`](Self::want) has to look closely.
     pub(super) fn is_settled(
         &mut self,
         target: Target,
         name: &ObjectName,
-        seen: (&str, &str),
+        same_object: impl Fn(&P) -> bool,
         same: impl Fn(&P) -> bool,
     ) -> bool {
         let round = self.round;
         let Some(entry) = self.map(target).get_mut(name) else {
             return false;
         };
-        let is_seen =
-            |version: &Version| (version.uid.as_str(), version.resource_version.as_str()) == seen;
-        let settled = is_seen(&entry.seen)
-            && match &entry.state {
-                State::Written { base } => is_seen(base),
-                State::Refused { base, content } => is_seen(base) && same(content),
-                _ => entry.wanted.as_deref().is_some_and(same),
-            };
+        let settled = match &entry.state {
+            State::Written { content, .. } => content.as_deref().is_some_and(same_object),
+            State::Refused { content, .. } => same_object(content) && same(content),
+            _ => {
+                let wanted = entry.wanted.as_deref();
+                wanted.is_some_and(|wanted| same_object(wanted) && same(wanted))
+            }
+        };
         if settled {
             entry.round = round;
         }
@@ -273,7 +275,7 @@ impl<P: PartialEq> Outbox<P> {
         let entry = self.entry(&key, &seen);
         entry.round = round;
         let holds = match &entry.state {
-            State::Written { base } => *base == seen,
+            State::Written { base, .. } => *base == seen,
             State::Refused {
                 base,
                 content: refused,
@@ -599,9 +601,11 @@ impl<P: PartialEq> Outbox<P> {
                 if let Outcome::Done(version) = answer.outcome
                     && !(entry.seen != answer.base && entry.seen.is_not_before(version))
                 {
-                    let base = entry.seen.clone();
                     entry.wanted = None;
-                    entry.state = State::Written { base };
+                    entry.state = State::Written {
+                        base: entry.seen.clone(),
+                        content: None,
+                    };
                 }
                 self.touches -= 1;
             }
@@ -642,9 +646,12 @@ impl<P: PartialEq> Outbox<P> {
                     // The server takes it and changes nothing: it would do so again.
                     Some(content) if unchanged => entry.refuse(answer.base, content),
                     _ if is_seen => {}
-                    _ => {
+                    content => {
                         entry.wanted = None;
-                        entry.state = State::Written { base: answer.base };
+                        entry.state = State::Written {
+                            base: answer.base,
+                            content,
+                        };
                     }
                 }
             }
@@ -760,7 +767,7 @@ impl<P: PartialEq> Entry<P> {
             self.failures = 0;
         }
         let moved = match &self.state {
-            State::Written { base }
+            State::Written { base, .. }
             | State::Outdated { base, .. }
             | State::Refused { base, .. } => *base != version,
             _ => false,

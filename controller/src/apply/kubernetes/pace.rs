@@ -7,6 +7,8 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use crate::cluster::Name;
+
 use super::outbox::{FIRST_WAIT, Key, Outcome, Target};
 
 /// The longest wait where credentials or permissions are missing.
@@ -29,9 +31,9 @@ pub(super) struct Pace {
     /// Failures in a row, whatever the object.
     failures: u32,
     /// Where the first of them was, and whether another one was elsewhere.
-    failed: Option<(Target, String)>,
+    failed: Option<(Target, Name)>,
     failed_elsewhere: bool,
-    denials: HashMap<(Target, String), Denial>,
+    denials: HashMap<(Target, Name), Denial>,
 }
 
 #[derive(Debug)]

@@ -15,6 +15,8 @@ use super::outbox::{Key, Outcome, Target, Version};
 
 /// How long a server that is too busy is left alone where it does not say.
 const BUSY: Duration = Duration::from_secs(1);
+/// Nobody makes us wait longer than that.
+const LONGEST_BUSY: Duration = Duration::from_secs(60);
 /// What a server says is quoted up to that many characters.
 const QUOTED: usize = 500;
 
@@ -205,6 +207,8 @@ pub(super) fn judge(code: StatusCode, headers: &HeaderMap, body: &[u8]) -> Verdi
         409 => Outcome::Conflict,
         408 => Outcome::Unknown,
         429 => Outcome::Busy(retry_after(headers, &status)),
+        // Turned away at the door, as by a server that is just starting.
+        503 if headers.contains_key(RETRY_AFTER) => Outcome::Busy(retry_after(headers, &status)),
         400..=499 => Outcome::Refused,
         _ => Outcome::Unknown,
     };
@@ -222,7 +226,7 @@ fn retry_after(headers: &HeaderMap, status: &Status) -> Duration {
         .as_ref()
         .map(|details| details.retry_after_seconds);
     let seconds = header.or(details.filter(|seconds| *seconds > 0));
-    seconds.map_or(BUSY, Duration::from_secs)
+    seconds.map_or(BUSY, Duration::from_secs).min(LONGEST_BUSY)
 }
 
 #[cfg(test)]

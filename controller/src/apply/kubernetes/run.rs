@@ -12,9 +12,11 @@ use http_body_util::{BodyExt, Limited};
 use hyper::{Request, StatusCode};
 use jiff::Timestamp;
 use kube::client::Body;
+use serde_json::Value;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
+use crate::kubernetes_client::{ClientError, in_one_line};
 use crate::lease::Leadership;
 use crate::plan::status::{pool_status_json, service_status_json};
 
@@ -181,17 +183,18 @@ impl Run {
                 let request = touch_request(&key, &base, &content);
                 (TaskKind::Touch, Some(content), request)
             }
-            Task::Write(content) => match status_patch(&base, &content) {
-                Some(body) => {
-                    let request =
-                        request::patch(&key, content.seen.api_version(), MERGE_PATCH, body);
-                    (TaskKind::Write, Some(content), request)
-                }
-                // The object says in other words what is wanted: that counts as written.
-                None => return Err((key, Outcome::Done(base.resource_version))),
-            },
+            Task::Write(content) => {
+                let object = content.seen.value();
+                // The object says in other words what is wanted? That counts as written.
+                let Some(body) = status_patch(&base, &object, &content) else {
+                    return Err((key, Outcome::Done(base.resource_version)));
+                };
+                let request = request::patch(&key, api_version(&object), MERGE_PATCH, body);
+                drop(object);
+                (TaskKind::Write, Some(content), request)
+            }
             Task::Look(content) => {
-                let request = request::look(&key, content.seen.api_version());
+                let request = request::look(&key, api_version(&content.seen.value()));
                 (TaskKind::Look, None, request)
             }
         };
@@ -389,8 +392,7 @@ fn touch_request(key: &Key, base: &Version, content: &Content) -> Option<Request
     request::patch(key, "v1", STRATEGIC_MERGE_PATCH, body)
 }
 
-fn status_patch(base: &Version, content: &Content) -> Option<Vec<u8>> {
-    let object = content.seen.value();
+fn status_patch(base: &Version, object: &Value, content: &Content) -> Option<Vec<u8>> {
     let time = format_time(content.time);
     let written = match &content.desired {
         Desired::Service(status) => service_status_json(object, status, &time),
@@ -400,12 +402,18 @@ fn status_patch(base: &Version, content: &Content) -> Option<Vec<u8>> {
     request::status_patch(base, object, &written)
 }
 
+/// `cilium.io/v2`, as the object came.
+fn api_version(object: &Value) -> &str {
+    let version = object.get("apiVersion").and_then(Value::as_str);
+    version.unwrap_or_default()
+}
+
 /// Sends a request and reads its answer, all within [`TIMEOUT`].
 async fn exchange(client: &kube::Client, request: Request<Body>) -> (Verdict, Option<StatusCode>) {
     let exchange = async {
         let answer = client.send(request).await.map_err(|error| Verdict {
             outcome: failure(&error),
-            message: chain(&error),
+            message: in_one_line(&error),
         })?;
         let (parts, body) = answer.into_parts();
         let body = Limited::new(body, LONGEST_ANSWER).collect().await;
@@ -438,25 +446,13 @@ fn failure(error: &kube::Error) -> Outcome {
                 Outcome::Unknown
             };
         }
-        if error.is::<kube::client::AuthError>() {
+        // Neither of these sent anything: there are no credentials to send.
+        if error.is::<kube::client::AuthError>() || error.is::<ClientError>() {
             return Outcome::Unauthenticated;
         }
         cause = error.source();
     }
     Outcome::Unknown
-}
-
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = error.source();
-    }
-    text
 }
 
 fn format_time(time: Timestamp) -> String {

@@ -1,5 +1,6 @@
 //! All that the writer asks of what was observed, in one place.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -15,7 +16,6 @@ use super::outbox::{Target, Version};
 pub(super) struct Seen(Arc<Object>);
 
 impl Seen {
-    /// The object, where it is one that an API server gave: with uid and resourceVersion.
     pub(super) fn find(observed: &Observed, target: Target, name: &ObjectName) -> Option<Self> {
         let kind = match target {
             Target::Service => Kind::Service,
@@ -25,51 +25,34 @@ impl Seen {
             kind,
             name: name.clone(),
         };
-        let seen = Self(Arc::clone(observed.objects.find(&key)?));
-        let (uid, resource_version) = seen.version();
-        (!uid.is_empty() && !resource_version.is_empty()).then_some(seen)
+        observed.objects.find(&key).cloned().map(Self)
     }
 
-    /// `metadata.uid` and `metadata.resourceVersion`.
-    pub(super) fn version(&self) -> (&str, &str) {
-        (self.text("uid"), self.text("resourceVersion"))
+    /// Whether both are the same version for certain: cheap, and not true of all that are.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
-    pub(super) fn owned_version(&self) -> Version {
-        let (uid, resource_version) = self.version();
-        Version {
-            uid: uid.to_owned(),
-            resource_version: resource_version.to_owned(),
-        }
-    }
-
-    /// `cilium.io/v2`, as the object came.
-    pub(super) fn api_version(&self) -> &str {
-        self.0
-            .value
-            .get("apiVersion")
-            .and_then(Value::as_str)
-            .unwrap_or_default()
+    /// `metadata.uid` and `metadata.resourceVersion`; `None` where it is no object of an API server.
+    pub(super) fn version(&self) -> Option<Version> {
+        let (uid, resource_version) = self.0.version();
+        let is_given = !uid.is_empty() && !resource_version.is_empty();
+        is_given.then_some(Version {
+            uid,
+            resource_version,
+        })
     }
 
     /// The whole object with the status it had.
-    pub(super) fn value(&self) -> &Value {
-        &self.0.value
-    }
-
-    fn text(&self, field: &str) -> &str {
-        let field = self
-            .0
-            .value
-            .get("metadata")
-            .and_then(|metadata| metadata.get(field));
-        field.and_then(Value::as_str).unwrap_or_default()
+    pub(super) fn value(&self) -> Cow<'_, Value> {
+        self.0.value()
     }
 }
 
 /// All Services, by name.
 pub(super) fn services(snapshot: &Snapshot) -> impl Iterator<Item = (&ObjectName, &Service)> {
-    snapshot.services.iter()
+    let services = snapshot.services.iter();
+    services.map(|(name, service)| (name, &**service))
 }
 
 pub(super) fn pool<'a>(snapshot: &'a Snapshot, name: &str) -> Option<&'a Pool> {

@@ -43,6 +43,9 @@ pub(super) struct Holder {
     /// Earlier plans that are not recorded yet. What is recorded, and is neither of these nor what was seen last, is the
     /// work of a stranger.
     pub(super) sent: Vec<Vec<IpAddr>>,
+    /// Addresses planned for the Service as it stands and not recorded: a write of them may be under way until then, and
+    /// lands unless the Service changes first.
+    pub(super) in_flight: Vec<(IpAddr, Instant)>,
     /// Addresses that went to another Service in exchange while the status still shows them.
     pub(super) passed_on: Vec<IpAddr>,
     /// Addresses that a stranger took out of the status, told until the Service changes again.
@@ -120,7 +123,7 @@ pub(super) enum Arrival {
     Edited,
     /// It came, or came to be ours, while we run.
     New,
-    /// It was there when we started.
+    /// It was there when we started, or was left to a stranger until now: it keeps what it may have.
     FromStart,
 }
 
@@ -138,6 +141,8 @@ pub(super) struct Planning<'a> {
     pub(super) allocator: &'a mut Allocator<Owner>,
     pub(super) claims: &'a mut BTreeMap<ObjectName, Claim>,
     pub(super) memory: &'a mut Memory,
+    /// Whether there is anything to remember: not where memory is switched off.
+    remembers: bool,
     /// Up to which change of the memory its addresses are set aside.
     pub(super) set_aside: &'a mut u64,
     /// Our Services by name.
@@ -186,6 +191,7 @@ impl<'a> Planning<'a> {
             allocator,
             claims,
             memory,
+            remembers: !settings.address_memory.is_zero(),
             set_aside,
             entries: Vec::with_capacity(known.len()),
             left: Vec::new(),
@@ -210,7 +216,10 @@ impl<'a> Planning<'a> {
                     Some(Ordering::Equal) => break known.next(),
                     Some(Ordering::Greater) | None => break None,
                     Some(Ordering::Less) => {
-                        known.next().into_iter().for_each(|gone| planning.part_with(&gone));
+                        known
+                            .next()
+                            .into_iter()
+                            .for_each(|gone| planning.part_with(&gone));
                     }
                 }
             };
@@ -241,9 +250,14 @@ impl<'a> Planning<'a> {
     fn part_with(&mut self, gone: &Holder) {
         let held = gone.held.iter().filter(|held| held.is_kept());
         let held: Vec<IpAddr> = held.map(|held| held.address).collect();
-        self.memory
-            .remember(&gone.service.meta.name, &held, self.now);
+        self.remember(&gone.service.meta.name, &held);
         self.allocator.forget(gone.owner);
+    }
+
+    fn remember(&mut self, name: &ObjectName, addresses: &[IpAddr]) {
+        if self.remembers {
+            self.memory.remember(name, addresses, self.now);
+        }
     }
 
     fn sort_in(
@@ -272,8 +286,14 @@ impl<'a> Planning<'a> {
             return;
         };
         let (mut holder, mut arrival) = match holder {
-            Some(holder) if holder.part != Part::Ours => (holder, Arrival::New),
-            Some(holder) => (holder, Arrival::Known),
+            Some(holder) => {
+                let arrival = match holder.part {
+                    Part::Ours => Arrival::Known,
+                    Part::Left => Arrival::New,
+                    Part::LeftToStranger => Arrival::FromStart,
+                };
+                (holder, arrival)
+            }
             // After the last pool is gone we only clean up behind ourselves.
             None if self.pools.by_age.is_empty() => return,
             None => {
@@ -292,6 +312,7 @@ impl<'a> Planning<'a> {
         let as_before = arrival == Arrival::Known && Arc::ptr_eq(&holder.service, service);
         if !as_before {
             holder.replaced.clear();
+            holder.in_flight.clear();
         }
         holder.part = Part::Ours;
         holder.quiet = false;
@@ -346,6 +367,9 @@ impl<'a> Planning<'a> {
             self.allocator.forget(holder.owner);
             return;
         }
+        if !Arc::ptr_eq(&holder.service, service) {
+            holder.in_flight.clear();
+        }
         holder.part = Part::Left;
         holder.quiet = false;
         holder.shares = false;
@@ -370,7 +394,7 @@ impl<'a> Planning<'a> {
         if holder.part != Part::LeftToStranger {
             let lost = |address: &IpAddr| recorded(service).all(|shown| shown != *address);
             let lost: Vec<IpAddr> = holder.planned.iter().copied().filter(lost).collect();
-            self.memory.remember(&service.meta.name, &lost, self.now);
+            self.remember(&service.meta.name, &lost);
             holder.leave_to_stranger(&lost);
             self.allocator.forget(holder.owner);
         } else if !Arc::ptr_eq(&holder.service, service) {
@@ -390,11 +414,12 @@ impl<'a> Planning<'a> {
         } = &mut self.entries[place];
         let held = &mut holder.held[index];
         held.state = State::Leaving(why);
-        if recorded(service).any(|recorded| recorded == held.address) {
-            self.leaving.insert(held.address);
-            unbook(self.allocator, held.address);
+        let address = held.address;
+        if holder.may_show(service, address, self.now) {
+            self.leaving.insert(address);
+            unbook(self.allocator, address);
         } else {
-            self.allocator.release(holder.owner, held.address);
+            self.allocator.release(holder.owner, address);
         }
     }
 
@@ -417,14 +442,6 @@ impl<'a> Planning<'a> {
 }
 
 impl Entry<'_> {
-    /// Whether it was told before that it cannot have all it asks for.
-    pub(super) fn has_waited(&self) -> bool {
-        let told = self.holder.condition.as_ref();
-        let recorded = self.service.recorded_condition.as_ref();
-        told.is_some_and(|condition| !condition.satisfied)
-            || recorded.is_some_and(|(status, ..)| status == "False")
-    }
-
     /// Whether a status that is not ours came anew, though it says what it said before: our own may have come and gone
     /// between two looks.
     pub(super) fn is_rewritten(&self) -> bool {
@@ -455,6 +472,7 @@ impl Holder {
             seen_more: false,
             planned: Vec::new(),
             sent: Vec::new(),
+            in_flight: Vec::new(),
             passed_on: Vec::new(),
             replaced: Vec::new(),
             contest: None,
@@ -484,9 +502,17 @@ impl Holder {
         self.held.clear();
         self.planned.clear();
         self.sent.clear();
+        self.in_flight.clear();
         self.passed_on.clear();
         self.condition = None;
         self.settled = false;
+    }
+
+    /// Whether the Service's status shows the address, or may show it any moment.
+    pub(super) fn may_show(&self, service: &Service, address: IpAddr, now: Instant) -> bool {
+        let is_under_way =
+            |(planned, until): &(IpAddr, Instant)| *planned == address && now < *until;
+        recorded(service).any(|shown| shown == address) || self.in_flight.iter().any(is_under_way)
     }
 
     /// Whether it holds the address and will go on holding it.

@@ -60,7 +60,7 @@ impl Planning<'_> {
             } = &mut self.entries[place];
             let Held { address, state, .. } = holder.held[index];
             if matches!(state, State::Leaving(_)) {
-                if recorded(service).any(|recorded| recorded == address) {
+                if holder.may_show(service, address, self.now) {
                     self.leaving.insert(address);
                     index += 1;
                 } else {
@@ -343,8 +343,7 @@ impl Planning<'_> {
         let (service, holder) = (entry.service, &mut entry.holder);
         let more = recorded(service).count() != service.ingress.len();
         let as_planned = !more && recorded(service).eq(holder.planned.iter().copied());
-        let as_seen =
-            more == holder.seen_more && recorded(service).eq(holder.seen.iter().copied());
+        let as_seen = more == holder.seen_more && recorded(service).eq(holder.seen.iter().copied());
         if as_planned {
             let condition = holder.condition.as_ref();
             holder.settled |= condition.is_some_and(|condition| is_recorded(condition, service));
@@ -462,7 +461,7 @@ impl Planning<'_> {
             let mut index = 0;
             while index < holder.held.len() {
                 let address = holder.held[index].address;
-                if recorded(service).any(|recorded| recorded == address) {
+                if holder.may_show(service, address, self.now) {
                     holder.held[index].state = State::Leaving(why);
                     unbook(self.allocator, address);
                     self.leaving.insert(address);

@@ -2,7 +2,8 @@
 //!
 //! GitOps tools delete a Service and make it again. Whoever waits for an address when it becomes free gets it: a Service
 //! that is gone has no claim against one that is there. After that the address is handed out last, so that it is most
-//! likely still free when its Service comes back.
+//! likely still free when its Service comes back, which is then served before everybody else. So is one that was gone
+//! only between two looks.
 //!
 //! Whoever leads owns the memory through its `AddressBook`. Those who follow have one too and fill it by looking on, so
 //! that a new leader knows what happened before its time.
@@ -74,12 +75,22 @@ impl Memory {
         }
         let before = self.seen.replace(snapshot.services.clone());
         let before = before.filter(|before| !before.is_same(&snapshot.services));
+        // Both are in the order of names.
+        let mut there = snapshot.services.values().peekable();
         for (name, service) in before.iter().flat_map(|before| before.iter()) {
-            let there = snapshot.services.get(name);
-            let stays = there.is_some_and(|there| there.meta.uid == service.meta.uid);
+            let is_same = |other: &&Arc<Service>| Arc::ptr_eq(other, service);
+            if there.next_if(is_same).is_some() {
+                continue;
+            }
+            while there.next_if(|other| other.meta.name < *name).is_some() {}
+            let successor = there.next_if(|other| other.meta.name == *name);
+            let stays = successor.is_some_and(|other| other.meta.uid == service.meta.uid);
             if !stays && is_ours(service, settings) {
-                let addresses: Vec<IpAddr> =
-                    service.ingress.iter().filter_map(|entry| entry.ip).collect();
+                let addresses: Vec<IpAddr> = service
+                    .ingress
+                    .iter()
+                    .filter_map(|entry| entry.ip)
+                    .collect();
                 self.remember(name, &addresses, now);
             }
         }
@@ -267,7 +278,10 @@ mod tests {
     #[test]
     fn a_clock_that_went_back_makes_nothing_older_than_it_is() {
         let now = start();
-        let text = format!(r#"{{"released":[["team","service-1",{},["10.0.0.1"]]]}}"#, WALL + 999);
+        let text = format!(
+            r#"{{"released":[["team","service-1",{},["10.0.0.1"]]]}}"#,
+            WALL + 999
+        );
         let mut memory = Memory::from_text(&text, now, WALL);
         memory.expire(now, seconds(1));
         assert_eq!(memory.addresses(&name(1)), [ip("10.0.0.1")]);
@@ -291,8 +305,14 @@ mod tests {
         let text = memory.to_text(now + seconds(20_000), WALL);
         assert!(text.len() <= LONGEST_TEXT && text.len() > LONGEST_TEXT - 1000);
         let read = Memory::from_text(&text, now, WALL);
-        assert!(!read.addresses(&name(MOST - 1)).is_empty(), "the newest is there");
-        assert!(read.addresses(&name(0)).is_empty(), "the oldest did not fit");
+        assert!(
+            !read.addresses(&name(MOST - 1)).is_empty(),
+            "the newest is there"
+        );
+        assert!(
+            read.addresses(&name(0)).is_empty(),
+            "the oldest did not fit"
+        );
         assert_eq!(read.addresses(&name(MOST - 1)).len(), MOST_ADDRESSES);
     }
 
@@ -308,7 +328,10 @@ mod tests {
         ] {
             assert!(Memory::from_text(text, now, WALL).is_empty(), "{text}");
         }
-        let long = format!(r#"{{"released":[["a","{}",1,["10.0.0.1"]]]}}"#, "b".repeat(254));
+        let long = format!(
+            r#"{{"released":[["a","{}",1,["10.0.0.1"]]]}}"#,
+            "b".repeat(254)
+        );
         assert!(Memory::from_text(&long, now, WALL).is_empty());
         let good = r#"["a","b",1,["10.0.0.1"]]"#;
         let beside_bad = format!(r#"{{"released":[[],{good}],"more":1}}"#);
@@ -316,7 +339,12 @@ mod tests {
         let far_too_long = format!(r#"{{"released":[{good}{}]}}"#, " ".repeat(LONGEST_TEXT));
         assert!(Memory::from_text(&far_too_long, now, WALL).is_empty());
         assert_eq!(
-            Memory::from_text(&format!(r#"{{"released":[["a","b",{},["10.0.0.1"]]]}}"#, i64::MIN), now, WALL).len(),
+            Memory::from_text(
+                &format!(r#"{{"released":[["a","b",{},["10.0.0.1"]]]}}"#, i64::MIN),
+                now,
+                WALL
+            )
+            .len(),
             1
         );
     }

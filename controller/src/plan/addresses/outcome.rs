@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::holders::{
     Arrival, Entry, Held, Holder, Holders, Part, Planning, State, is_recorded, recorded,
@@ -13,6 +13,11 @@ use crate::cluster::{IngressEntry, IngressIpMode, ObjectName, Service};
 
 /// Writes that may be under way for one Service at most; more are forgotten, oldest first.
 const MOST_SENT: usize = 8;
+
+/// How long a write may be under way: as long as an API server takes for a request at most (its `--request-timeout`).
+const IN_FLIGHT: Duration = Duration::from_secs(60);
+/// Addresses that may be under way for one Service at most; more are forgotten, oldest first.
+const MOST_IN_FLIGHT: usize = 32;
 
 /// What comes of one pass over all Services.
 pub(super) struct Outcome {
@@ -209,9 +214,9 @@ impl Entry<'_> {
             arrival,
             disturbed,
         } = self;
-        holder.held.retain(|held| {
-            held.is_kept() || recorded(service).any(|recorded| recorded == held.address)
-        });
+        let held = std::mem::take(&mut holder.held);
+        let stays = |held: &Held| held.is_kept() || holder.may_show(service, held.address, now);
+        holder.held = held.into_iter().filter(stays).collect();
         let satisfied = refusal.is_none();
         let condition = refusal.unwrap_or_else(report::satisfied);
         let ingress = ingress(service, &holder, blocked);
@@ -225,7 +230,11 @@ impl Entry<'_> {
             departures: Vec::new(),
             leaves_to_stranger: disturbed && !same_ingress && holder.is_contested(service, now),
         };
-        if holder.contest.as_ref().is_some_and(|contest| contest.is_over(now)) {
+        if holder
+            .contest
+            .as_ref()
+            .is_some_and(|contest| contest.is_over(now))
+        {
             holder.contest = None;
         }
         if waits && same_ingress {
@@ -241,6 +250,7 @@ impl Entry<'_> {
         if !addresses().eq(holder.planned.iter().copied()) {
             holder.planned = addresses().collect();
         }
+        holder.note_in_flight(service, now + IN_FLIGHT);
         if !same_ingress && holder.sent.last() != Some(&holder.planned) {
             holder.sent.push(holder.planned.clone());
             let surplus = holder.sent.len().saturating_sub(MOST_SENT);
@@ -274,6 +284,24 @@ impl Entry<'_> {
 }
 
 impl Holder {
+    fn note_in_flight(&mut self, service: &Service, until: Instant) {
+        for &address in &self.planned {
+            if recorded(service).any(|shown| shown == address) {
+                continue;
+            }
+            match self
+                .in_flight
+                .iter_mut()
+                .find(|(known, _)| *known == address)
+            {
+                Some((_, known)) => *known = until,
+                None => self.in_flight.push((address, until)),
+            }
+        }
+        let surplus = self.in_flight.len().saturating_sub(MOST_IN_FLIGHT);
+        self.in_flight.drain(..surplus);
+    }
+
     /// Whether nothing is to be written, and nothing to be decided while neither it nor any pool changes.
     fn is_at_rest(&self, service: &Service) -> bool {
         let at_home = |held: &Held| held.state == State::Kept && held.home.is_some();

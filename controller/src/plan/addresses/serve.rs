@@ -14,6 +14,7 @@ impl Planning<'_> {
     pub(super) fn serve(&mut self) {
         self.serve_claims();
         self.serve_former_holders();
+        self.serve_returning();
         let mut exchange = Exchange::default();
         let mut generic = BTreeSet::new();
         let awake = self.entries.iter().enumerate();
@@ -22,7 +23,9 @@ impl Planning<'_> {
             if entry.holder.ask.is_specific() {
                 let held = entry.holder.held.iter().filter(|held| held.is_kept());
                 if held.clone().count() != entry.holder.ask.items.len()
-                    || !held.clone().all(|held| entry.holder.ask.names(held.address))
+                    || !held
+                        .clone()
+                        .all(|held| entry.holder.ask.names(held.address))
                 {
                     exchange.queue.insert(turn);
                 }
@@ -42,7 +45,6 @@ impl Planning<'_> {
         } else {
             self.free_soon()
         };
-        self.serve_returning(&generic, &free_soon);
         while !generic.is_empty() {
             let mut given = false;
             for &(_, place) in &generic {
@@ -57,26 +59,23 @@ impl Planning<'_> {
         }
     }
 
-    /// Gives Services that were made again what they had, unless somebody waits for it who finds nothing else.
-    fn serve_returning(&mut self, generic: &BTreeSet<Turn>, free_soon: &[(IpAddr, PoolKey)]) {
+    /// Gives Services that were made again what they had, as far as it is free.
+    ///
+    /// Whoever waited for it had it as soon as it was free. Where it is free still, or the Service was gone only while
+    /// nobody looked, nobody is before it.
+    fn serve_returning(&mut self) {
         if self.memory.is_empty() {
             return;
         }
-        let remembered = |place: usize| self.memory.addresses(&self.entries[place].service.meta.name);
-        let waited = |place: usize| self.entries[place].has_waited();
-        let returning: Vec<usize> = generic
-            .iter()
-            .map(|&(_, place)| place)
-            .filter(|&place| !waited(place) && !remembered(place).is_empty())
-            .collect();
-        if returning.is_empty() {
-            return;
-        }
-        let waiting = generic.iter().map(|&(_, place)| place);
-        for place in waiting.filter(|&place| waited(place)).collect::<Vec<_>>() {
-            self.serve_generic(place, free_soon);
-        }
-        for place in returning {
+        let remembered = |(place, entry): (usize, &Entry<'_>)| {
+            let known = entry.arrival == Arrival::Quiet || entry.holder.ask.is_specific();
+            let addresses = self.memory.addresses(&entry.service.meta.name);
+            (!known && !addresses.is_empty()).then(|| self.seniority(place))
+        };
+        let entries = self.entries.iter().enumerate();
+        let mut turns: Vec<Turn> = entries.filter_map(remembered).collect();
+        turns.sort_unstable();
+        for (_, place) in turns {
             let name = &self.entries[place].service.meta.name;
             for address in self.memory.addresses(name).to_vec() {
                 let entry = &self.entries[place];
@@ -167,8 +166,7 @@ impl Planning<'_> {
                 } else {
                     entry.holder.ask.wants(family) && !entry.has_any(family)
                 };
-                if held.is_kept() || !asks || !self.is_holder(entry.holder.owner, address)
-                {
+                if held.is_kept() || !asks || !self.is_holder(entry.holder.owner, address) {
                     continue;
                 }
                 if let Ok(pool) = self.pool_for_named(place, address) {

@@ -1,6 +1,10 @@
 //! The rules one by one; random histories are in `tests/histories.rs`.
 
+mod contest;
+mod departures;
 mod histories;
+mod memory;
+mod quiet;
 mod world;
 
 use std::time::Duration;

@@ -144,14 +144,16 @@ impl Follower {
                 self.shared.refused(self.kind, reason);
                 return sleep(self.backoff.next(longest, None)).await;
             }
-            Failure::Invalid(_) => {
-                // The position is the only part of a request that is not always the same.
-                if self.position.take().is_none() && self.streams {
-                    self.streams = false;
-                    tracing::debug!(kind = self.kind.name(), "no streaming lists: {failure}");
-                    return;
-                }
+            // An etcd that is too old for streaming lists is an internal error of the server.
+            Failure::Invalid(_) | Failure::Server { code: 500, .. }
+                if self.position.is_none() && self.streams =>
+            {
+                self.streams = false;
+                tracing::debug!(kind = self.kind.name(), "no streaming lists: {failure}");
+                return;
             }
+            // The position is the only part of a request that is not always the same.
+            Failure::Invalid(_) => self.position = None,
             Failure::Garbage(_) => {
                 self.garbage += 1;
                 if self.garbage >= GARBAGE {

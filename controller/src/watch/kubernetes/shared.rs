@@ -134,6 +134,7 @@ impl Shared {
         for key in &keys {
             news |= state.store.apply(key, None);
         }
+        state.troubles.remove(&kind);
         if let Some(health) = state.health.get_mut(&kind) {
             health.version = "";
         }

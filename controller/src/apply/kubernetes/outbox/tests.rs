@@ -25,9 +25,29 @@ fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }
 
-/// An outbox and its time; what is wanted is a number.
+/// What is wanted is a number, of a version of an object.
+#[derive(Debug)]
+struct Wanted {
+    version: Version,
+    number: u32,
+}
+
+impl PartialEq for Wanted {
+    fn eq(&self, other: &Self) -> bool {
+        self.number == other.number
+    }
+}
+
+fn wanted(version: &Version, number: u32) -> Wanted {
+    Wanted {
+        version: version.clone(),
+        number,
+    }
+}
+
+/// An outbox and its time.
 struct Desk {
-    outbox: Outbox<u32>,
+    outbox: Outbox<Wanted>,
     now: Instant,
 }
 
@@ -43,22 +63,33 @@ impl Desk {
     fn round(&mut self, wants: &[(Target, &str, &str, Option<u32>)]) {
         self.outbox.begin_round();
         for (target, object, seen, content) in wants {
-            if let Some(content) = content {
-                let name = name(object);
-                let same = |is: &u32| is == content;
-                if !self.outbox.is_settled(*target, &name, ("u", seen), same) {
-                    self.outbox
-                        .want(*target, &name, version(seen), *content, self.now);
-                }
+            if let Some(number) = *content {
+                self.want(*target, &name(object), &version(seen), number);
             }
         }
         let find = |target, name: &ObjectName| {
             let object = wants
                 .iter()
-                .find(|(t, object, ..)| *t == target && *object == name.name);
+                .find(|(t, object, ..)| *t == target && name.name == *object);
             object.map(|(_, _, seen, _)| version(seen))
         };
         self.outbox.settle(find, self.now);
+    }
+
+    fn want(&mut self, target: Target, name: &ObjectName, version: &Version, number: u32) {
+        let same_object = |content: &Wanted| content.version == *version;
+        let same = |content: &Wanted| content.number == number;
+        if !self.outbox.is_settled(target, name, same_object, same) {
+            let content = wanted(version, number);
+            self.outbox
+                .want(target, name, version.clone(), content, self.now);
+        }
+    }
+
+    fn touch(&mut self, object: &str) {
+        let version = version("1");
+        let content = wanted(&version, 0);
+        self.outbox.touch(&name(object), version, content, self.now);
     }
 
     /// What is handed out now, as `write a@1=5`, `touch a`, `look a`.
@@ -69,7 +100,10 @@ impl Desk {
             sent.push(match send.task {
                 Task::Touch(_) => format!("touch {object}"),
                 Task::Write(content) => {
-                    format!("write {object}@{}={content}", send.base.resource_version)
+                    format!(
+                        "write {object}@{}={}",
+                        send.base.resource_version, content.number
+                    )
                 }
                 Task::Look(_) => format!("look {object}"),
             });
@@ -432,11 +466,11 @@ fn a_namespace_that_is_closed_to_us_harms_no_other() {
         name: "y".into(),
     };
     desk.outbox.begin_round();
-    desk.outbox.want(S, &name("x"), version("1"), 5, now);
-    desk.outbox.want(S, &name("z"), version("1"), 5, now);
+    desk.want(S, &name("x"), &version("1"), 5);
+    desk.want(S, &name("z"), &version("1"), 5);
     assert_eq!(desk.sent(), ["write x@1=5"]);
     desk.answer(S, "x", Outcome::Denied);
-    desk.outbox.want(S, &other, version("1"), 5, now);
+    desk.want(S, &other, &version("1"), 5);
     assert_eq!(desk.sent(), ["write y@1=5"]);
     let key = Key {
         target: S,
@@ -451,9 +485,9 @@ fn a_namespace_that_is_closed_to_us_harms_no_other() {
 #[test]
 fn marks_of_a_takeover_come_alone_and_first() {
     let mut desk = Desk::new();
-    let now = desk.now;
-    desk.outbox.touch(&name("x"), version("1"), 0, now);
-    desk.outbox.touch(&name("y"), version("1"), 0, now);
+
+    desk.touch("x");
+    desk.touch("y");
     desk.round(&[
         (S, "x", "1", Some(5)),
         (S, "y", "1", None),
@@ -480,9 +514,9 @@ fn marks_of_a_takeover_come_alone_and_first() {
 #[test]
 fn a_mark_on_an_object_that_is_gone_holds_nobody_up() {
     let mut desk = Desk::new();
-    let now = desk.now;
+
     for object in ["x", "y", "z"] {
-        desk.outbox.touch(&name(object), version("1"), 0, now);
+        desk.touch(object);
     }
     assert_eq!(desk.sent().len(), 3);
     desk.answer(S, "x", Outcome::Gone);
@@ -497,7 +531,7 @@ fn a_mark_on_an_object_that_is_gone_holds_nobody_up() {
 fn standing_down_forgets_what_was_wanted_and_not_what_was_done() {
     let mut desk = Desk::new();
     let now = desk.now;
-    desk.outbox.touch(&name("t"), version("1"), 0, now);
+    desk.touch("t");
     desk.outbox.stand_down(now);
     desk.round(&[(S, "x", "1", Some(5)), (S, "y", "1", Some(5))]);
     assert_eq!(desk.sent().len(), 2);

@@ -46,7 +46,7 @@ struct Stored {
 }
 
 struct Request {
-    send: Send<u32>,
+    send: Send<Wanted>,
     outcome: Option<Outcome>,
 }
 
@@ -119,25 +119,20 @@ impl World {
 
     fn round(&mut self) {
         self.shown = self.stored.clone();
-        let outbox = &mut self.desk.outbox;
-        outbox.begin_round();
+        self.desk.outbox.begin_round();
         for (object, Stored { version, content }) in &self.shown {
             let wanted = self.plan[*object];
-            if *content == wanted {
-                continue;
-            }
-            let seen = (version.uid.as_str(), version.resource_version.as_str());
-            let (target, name) = (target(*object), name(NAMES[*object]));
-            if !outbox.is_settled(target, &name, seen, |is| *is == wanted) {
-                outbox.want(target, &name, version.clone(), wanted, self.desk.now);
+            if *content != wanted {
+                let name = name(NAMES[*object]);
+                self.desk.want(target(*object), &name, version, wanted);
             }
         }
         let shown = &self.shown;
         let find = |_, name: &ObjectName| {
-            let object = NAMES.iter().position(|other| *other == name.name)?;
+            let object = NAMES.iter().position(|other| name.name == *other)?;
             shown.get(&object).map(|stored| stored.version.clone())
         };
-        outbox.settle(find, self.desk.now);
+        self.desk.outbox.settle(find, self.desk.now);
     }
 
     fn hand_out(&mut self) {
@@ -183,8 +178,8 @@ impl World {
             (Some(stored), Task::Look(_)) => Outcome::Done(stored.version.resource_version),
             (Some(stored), _) if stored.version != request.send.base => Outcome::Conflict,
             (Some(stored), Task::Write(content) | Task::Touch(content)) => {
-                assert_ne!(stored.content, **content, "written twice");
-                let content = **content;
+                assert_ne!(stored.content, content.number, "written twice");
+                let content = content.number;
                 self.next_version += 1;
                 let resource_version = self.next_version.to_string();
                 let uid = stored.version.uid;
@@ -241,7 +236,7 @@ impl World {
 fn object(key: &Key) -> usize {
     NAMES
         .iter()
-        .position(|name| *name == key.name.name)
+        .position(|name| key.name.name == *name)
         .unwrap()
 }
 
