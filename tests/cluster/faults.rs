@@ -61,6 +61,55 @@ fn wrong_slow_and_lost_answers_lose_nothing_and_repeat_nothing() {
 }
 
 #[test]
+fn services_that_others_change_all_the_time_are_served_all_the_same() {
+    const COUNT: usize = 20;
+    const CHANGES: usize = 25;
+    let stage = Stage::new();
+    let names: Vec<String> = (0..COUNT).map(|number| format!("s{number}")).collect();
+    let mark = stage.cluster.observer().mark();
+    let path = |name: &str| format!("/api/v1/namespaces/default/services/{name}");
+    std::thread::scope(|scope| {
+        stage.cluster.make_services("default", &names);
+        let (admin, names) = (stage.cluster.admin.clone(), &names);
+        scope.spawn(move || {
+            for change in 0..CHANGES {
+                for name in names {
+                    let note = json!({ "metadata": { "annotations": { "example.com/change": change.to_string() } } });
+                    admin.merge(&path(name), &note).expect("a note can be made");
+                }
+            }
+        });
+        stage.until_served("default", names);
+    });
+    stage
+        .cluster
+        .observer()
+        .until_quiet(&[SERVICES], QUIET, LATER);
+    let conflicts = stage
+        .proxy
+        .requests()
+        .iter()
+        .filter(|request| request.code == 409)
+        .count();
+    let written = stage.cluster.observer().written_by_fairway(mark, SERVICES);
+    println!(
+        "{} changes by others beside {} allocations: {conflicts} conflicts",
+        COUNT * CHANGES,
+        written.len()
+    );
+    assert!(
+        written.len() == COUNT && written.values().all(|count| *count == 1),
+        "{written:?}"
+    );
+    for name in &names {
+        let service = stage.cluster.service("default", name);
+        let note = &service["metadata"]["annotations"]["example.com/change"];
+        assert_eq!(*note, (CHANGES - 1).to_string(), "their changes stay");
+    }
+    stage.check_distinct();
+}
+
+#[test]
 fn a_retry_after_is_waited_for() {
     const WAIT: Duration = Duration::from_secs(3);
     let stage = Stage::new();
@@ -222,7 +271,7 @@ fn etcd_and_the_api_server_may_die_and_come_back() {
     }
     cluster.observer().until_quiet(&[SERVICES], QUIET, LATER);
     let before = cluster.all_addresses();
-    let known = fairway.addresses();
+    let served = known(&fairway);
     let mark = cluster.observer().mark();
     for who in ["the API server", "etcd", "both"] {
         if who != "etcd" {
@@ -232,7 +281,7 @@ fn etcd_and_the_api_server_may_die_and_come_back() {
             cluster.etcd.kill();
         }
         throughout("what it knows stays", Duration::from_secs(4), || {
-            holds(fairway.addresses() == known, fairway.addresses())
+            holds(known(&fairway) == served, known(&fairway))
         });
         if who != "the API server" {
             cluster.etcd.restart();
@@ -264,7 +313,7 @@ fn etcd_and_the_api_server_may_die_and_come_back() {
         let path = format!("/api/v1/namespaces/default/services/{name}");
         cluster.admin.delete(&path).expect("it is there");
         eventually("it is forgotten", LATER, || {
-            holds(fairway.addresses() == known, fairway.addresses())
+            holds(known(&fairway) == served, known(&fairway))
         });
     }
     assert_eq!(cluster.all_addresses(), before);
@@ -511,17 +560,21 @@ impl Stage {
     }
 }
 
+/// The Services that Fairway knows, but for the one that the API server makes for itself when it starts.
+#[track_caller]
+fn known(fairway: &Fairway) -> Vec<(String, Vec<String>)> {
+    let mut known = fairway.addresses();
+    known.retain(|(name, _)| name != "default/kubernetes");
+    known
+}
+
 /// Fairway's own picture of the Services is the cluster's.
 #[track_caller]
 fn until_known(fairway: &Fairway, cluster: &Cluster) {
     eventually("Fairway knows what the cluster holds", SOON, || {
         let mut there = cluster.all_addresses();
         there.sort();
-        let known: Vec<_> = fairway
-            .addresses()
-            .into_iter()
-            .filter(|(name, _)| name != "default/kubernetes")
-            .collect();
+        let known = known(fairway);
         holds(known == there, (known, there))
     });
 }

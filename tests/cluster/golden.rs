@@ -16,7 +16,7 @@ use support::manifests::shared;
 use support::process::Process;
 
 /// How many play at once.
-const PLAYERS: usize = 6;
+const PLAYERS: usize = 8;
 const LIMIT: Duration = Duration::from_secs(900);
 /// What Fairway logs when it has begun.
 const READY: &str = "Fairway runs";

@@ -21,7 +21,7 @@ use crate::lab::Host;
 use crate::observer::{EVENTS, LEASES, Observer, POOLS, SERVICES};
 
 /// How many control planes stand beside each other.
-const LIMIT: usize = 3;
+const LIMIT: usize = 4;
 
 /// The namespace of Fairway's lease in the tests.
 pub const NAMESPACE: &str = "kube-system";

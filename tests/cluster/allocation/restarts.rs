@@ -7,7 +7,7 @@ use serde_json::json;
 use support::clock::{eventually, holds, now, throughout};
 use support::cluster::{Cluster, NODE};
 use support::fault_proxy::{Fault, FaultProxy, Trouble};
-use support::observer::{POOLS, SERVICES};
+use support::observer::{POOLS, SERVICES, Write};
 
 use super::{LATER, QUIET, SOON, pool, until_pool};
 
@@ -218,4 +218,46 @@ fn nothing_is_written_before_every_kind_was_listed() {
             .delete("/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/fairway-operator")
             .expect("the lease is there");
     }
+}
+
+#[test]
+fn while_nothing_happens_only_the_lease_is_written_and_that_rarely() {
+    const WHILE: Duration = Duration::from_secs(30);
+    const LEASE: &str = "kube-system/fairway-operator";
+    let cluster = Cluster::new();
+    cluster.kubectl.apply(&pool(
+        "v2",
+        "blue",
+        &json!({ "blocks": [{ "cidr": "10.0.10.0/24" }] }),
+    ));
+    let _fairways = ["n2", "n3"].map(|name| {
+        cluster.make_node(name, "127.0.0.1", true);
+        cluster.setup(name).start(cluster.host())
+    });
+    cluster.make_services("default", &["web".into()]);
+    cluster.until_served("default", "web", SOON);
+    let observer = cluster.observer();
+    observer.until_quiet(&[SERVICES, POOLS], Duration::from_secs(3), LATER);
+    let (mark, begin) = (observer.mark(), now());
+    let mut written: Vec<Write> = Vec::new();
+    eventually("the time is over", WHILE * 2, || {
+        written = observer.since(mark);
+        holds(begin.elapsed() >= WHILE, "not yet")
+    });
+    let by_fairway: Vec<&Write> = written
+        .iter()
+        .filter(|write| write.is_by_fairway() || write.name == LEASE)
+        .collect();
+    let others: Vec<&&Write> = by_fairway
+        .iter()
+        .filter(|write| write.name != LEASE)
+        .collect();
+    let rate = by_fairway.len() as f64 / begin.elapsed().as_secs_f64();
+    println!(
+        "idle with two processes for {:?}: {} writes, all to the lease: {rate:.3}/s",
+        begin.elapsed(),
+        by_fairway.len()
+    );
+    assert!(others.is_empty(), "{others:?}");
+    assert!(by_fairway.len() <= 4, "{by_fairway:?}");
 }
