@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::Instant;
 
 use controller::cluster::{
@@ -86,8 +87,8 @@ fn snapshot() -> Snapshot {
     let mut services = BTreeMap::new();
     for index in 0..SERVICES {
         let name = ObjectName {
-            namespace: format!("team-{}", index % 50),
-            name: format!("service-{index}"),
+            namespace: format!("team-{}", index % 50).into(),
+            name: format!("service-{index}").into(),
         };
         let mut service = Service {
             is_load_balancer: true,
@@ -102,12 +103,13 @@ fn snapshot() -> Snapshot {
         service.meta.name = name.clone();
         service.meta.uid = format!("uid-{index}");
         service.meta.created = Some(i64::from(index));
-        service.meta.labels = BTreeMap::from([
+        service.meta.labels = [
             ("app.kubernetes.io/name".into(), format!("service-{index}")),
             ("team".into(), format!("team-{}", index % 50)),
-        ]);
-        service.meta.annotations = BTreeMap::from([("example.com/owner".into(), "team".into())]);
-        services.insert(name, service);
+        ]
+        .into();
+        service.meta.annotations = [("example.com/owner".into(), "team".into())].into();
+        services.insert(name, Arc::new(service));
     }
     let block = Block {
         first: ip(0x0A00_0000),
@@ -126,8 +128,8 @@ fn snapshot() -> Snapshot {
     };
     Snapshot {
         complete: true,
-        services,
-        pools: BTreeMap::from([("pool".into(), pool)]),
+        services: services.into(),
+        pools: BTreeMap::from([("pool".into(), pool)]).into(),
         ..Snapshot::default()
     }
 }
@@ -135,6 +137,7 @@ fn snapshot() -> Snapshot {
 fn record(snapshot: &mut Snapshot, plan: &AddressPlan) {
     for (name, status) in &plan.services {
         let service = snapshot.services.get_mut(name).expect("planned");
+        let service = Arc::make_mut(service);
         service.ingress.clone_from(&status.ingress);
         service.recorded_condition = status.condition.as_ref().map(|condition| {
             let status = if condition.satisfied { "True" } else { "False" };
@@ -186,7 +189,7 @@ fn plan(criterion: &mut Criterion) {
             generation += 1;
             let service = snapshot.services.get_mut(&changed).expect("is there");
             let asks = format!("10.0.255.{}", generation % 250);
-            service
+            Arc::make_mut(service)
                 .meta
                 .annotations
                 .insert("lbipam.cilium.io/ips".into(), asks);

@@ -1,39 +1,34 @@
 //! The run loop of a node: objects -> snapshot -> addresses and statuses -> BGP plan -> actions. It owns the clock.
 
 mod instances;
+mod operator;
+mod recorder;
 mod signals;
 mod telling;
 
 use std::net::IpAddr;
-use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use jiff::Timestamp;
-use tokio::task::{JoinSet, block_in_place};
+use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 use tracing::{info, warn};
 
 use self::instances::Instances;
+use self::recorder::{Origin, Recorder};
 use self::signals::Signals;
 use self::telling::Telling;
-use crate::apply::directory::StateDirectory;
-use crate::args::Ipam;
 use crate::cli::{Failure, Outcome};
 use crate::cluster::Snapshot;
-use crate::config::{Listen, RunConfig, Source};
+use crate::config::{Listen, RunConfig};
 use crate::net::changes::Changes;
 use crate::observe::api::{Api, BindError};
 use crate::observe::health::Health;
 use crate::observe::{ClusterView, State};
-use crate::plan::addresses::{AddressBook, AddressPlan};
+use crate::plan::addresses::AddressPlan;
 use crate::plan::diff::{Applied, diff};
 use crate::plan::{Settings, peers};
 use crate::watch::Observed;
-use crate::watch::directory::DirectorySource;
-
-/// Wait before statuses that could not be written are written again.
-const WRITE_RETRY: Duration = Duration::from_secs(1);
 
 /// Runs until SIGINT or SIGTERM, then ends the sessions in order.
 ///
@@ -43,51 +38,39 @@ pub async fn run(config: RunConfig) -> Outcome {
     let mut signals = Signals::take()
         .map_err(|error| Failure::Unreachable(format!("run: signals cannot be taken: {error}")))?;
     let api = bind_api(&config).await?;
-    let Source::Directory {
-        manifests,
-        state: directory,
-    } = &config.source
-    else {
-        return Err(Failure::Usage(
-            "run: reading objects from Kubernetes is not built yet".to_owned(),
-        ));
-    };
-    let (statuses, source) = block_in_place(|| open(&config, manifests, directory.as_deref()))?;
-    let mut observed = source.observed();
+    // None of these ends by itself; one that does is a fault that must not go unnoticed.
+    let mut tasks = JoinSet::new();
+    let Origin {
+        mut observed,
+        recorder,
+        name: objects,
+        numbers,
+    } = recorder::open(&config, &mut tasks).await?;
     let snapshot = Arc::clone(&observed.borrow_and_update().snapshot);
     let node = node(&config, &snapshot)?;
     let state = Arc::new(State::new(node.clone(), Changes::default()));
+    if let Some(numbers) = numbers {
+        state.set_cluster(numbers);
+    }
     let health = bind_health(&config, &node, &snapshot)?;
-
-    // None of these ends by itself; one that does is a fault that must not go unnoticed.
-    let mut tasks = JoinSet::new();
-    tasks.spawn(async move {
-        let result = source.run().await;
-        format!("the directory of manifests is no longer watched: {result:?}")
-    });
     if let Some(address) = api.address() {
-        info!(node, manifests = %manifests.display(), api = %address, "Fairway runs");
+        info!(node, objects, api = %address, "Fairway runs");
     }
     if let Some(health) = health {
         tasks.spawn(serve_health(health, Arc::clone(&state)));
     }
 
-    let mut agent = Agent::new(
-        config.settings(&node),
-        config.ipam != Ipam::Off,
-        statuses,
-        Arc::clone(&state),
-    );
+    let mut agent = Agent::new(config.settings(&node), recorder, Arc::clone(&state));
     agent.step(&observed.borrow_and_update().clone()).await;
     // Whoever asks before the first plan is in force waits for it, rather than being told that there is nothing.
     tasks.spawn(serve_api(api, state));
     let outcome = loop {
         tokio::select! {
             changed = observed.changed() => if changed.is_err() {
-                break fault("the directory of manifests is no longer watched");
+                break fault("objects are no longer watched");
             },
-            changed = agent.statuses.changed() => if let Err(error) = changed {
-                break Err(Failure::Unreachable(format!("run: --state: {error}")));
+            changed = agent.recorder.changed() => if let Err(failure) = changed {
+                break Err(failure);
             },
             () = sleep_until(agent.again_at.unwrap_or_else(now).into()), if agent.again_at.is_some() => {}
             failure = agent.instances.failed() => break fault(&failure),
@@ -101,7 +84,7 @@ pub async fn run(config: RunConfig) -> Outcome {
         agent.step(&newest).await;
     };
     signals.next_ends_the_process();
-    agent.instances.end().await;
+    tokio::join!(agent.instances.end(), agent.recorder.end());
     // Waits until they are gone: the API removes its socket on the way.
     tasks.shutdown().await;
     outcome
@@ -135,9 +118,7 @@ fn now() -> Instant {
 #[derive(Debug)]
 struct Agent {
     settings: Settings,
-    allocate: bool,
-    book: AddressBook,
-    statuses: StateDirectory,
+    recorder: Recorder,
     applied: Applied,
     again_at: Option<Instant>,
     instances: Instances,
@@ -146,22 +127,15 @@ struct Agent {
 }
 
 impl Agent {
-    fn new(
-        settings: Settings,
-        allocate: bool,
-        statuses: StateDirectory,
-        state: Arc<State>,
-    ) -> Self {
+    fn new(settings: Settings, recorder: Recorder, state: Arc<State>) -> Self {
         Self {
             instances: Instances::new(
                 settings.node.clone(),
                 state.changes().clone(),
-                !statuses.recorded().borrow().is_empty(),
+                recorder.has_history(),
             ),
             settings,
-            allocate,
-            book: AddressBook::default(),
-            statuses,
+            recorder,
             applied: Applied::default(),
             again_at: None,
             telling: Telling::default(),
@@ -173,60 +147,37 @@ impl Agent {
     async fn step(&mut self, observed: &Observed) {
         let snapshot = &observed.snapshot;
         self.telling.problems(&snapshot.problems);
-        let addresses = self.addresses(observed);
-        let plan = peers::plan(snapshot, &addresses, &self.settings);
+        let begin = now();
+        let planned = self
+            .recorder
+            .step(observed, &self.settings, begin, &mut self.telling);
+        if planned.addresses != AddressPlan::default() {
+            let took = now().saturating_duration_since(begin);
+            self.state
+                .note_processing(|processing| processing.planned(snapshot, took));
+        }
+        self.again_at = planned.again_at;
+        let plan = if planned.announced {
+            peers::plan(snapshot, &planned.addresses, &self.settings)
+        } else {
+            peers::plan(snapshot, &AddressPlan::default(), &self.settings)
+        };
         let notes = telling::notes(&plan);
         self.telling.notes(&notes);
         for action in diff(&mut self.applied, plan) {
             self.instances.perform(action).await;
         }
-        self.instances.first_plan_applied();
+        if snapshot.complete {
+            self.instances.first_plan_applied();
+        }
         self.state.set_instances(self.instances.handles());
         self.state.set_view(ClusterView {
             ready: snapshot.complete,
             observed: observed.clone(),
             notes,
-            addresses,
+            addresses: planned.addresses,
         });
     }
-
-    /// The addresses that count: ours, once they are on record, for a restart must find what the network was told. Where
-    /// another process writes, what it has put on record counts alone.
-    fn addresses(&mut self, observed: &Observed) -> AddressPlan {
-        if !self.allocate {
-            return AddressPlan::default();
-        }
-        let addresses = self.book.plan(&observed.snapshot, &self.settings, now());
-        self.again_at = addresses.again_at;
-        let written =
-            block_in_place(|| self.statuses.write(observed, &addresses, Timestamp::now()));
-        if self
-            .telling
-            .writing(written.map(drop).map_err(|error| error.to_string()))
-        {
-            self.again_at = self.again_at.into_iter().chain([now() + WRITE_RETRY]).min();
-        }
-        if !self.statuses.is_leader() {
-            return AddressPlan::default();
-        }
-        self.telling.addresses(&addresses);
-        addresses
-    }
-}
-
-/// Blocks for as long as reading takes.
-fn open(
-    config: &RunConfig,
-    manifests: &Path,
-    directory: Option<&Path>,
-) -> Result<(StateDirectory, DirectorySource), Failure> {
-    let statuses = StateDirectory::open(directory)
-        .map_err(|error| Failure::Unreachable(format!("run: --state: {error}")))?;
-    let recorded = statuses.recorded();
-    let source =
-        DirectorySource::open_without(manifests, &config.secrets_namespace, recorded, directory)
-            .map_err(|error| Failure::Unreachable(format!("run: --manifests: {error}")))?;
-    Ok((statuses, source))
 }
 
 /// The first of the possible places that can be had; what stands in the way of the last one is the error.
@@ -279,15 +230,19 @@ fn internal_address(snapshot: &Snapshot, node: &str) -> Option<IpAddr> {
         .map(|address| address.address)
 }
 
+fn host_name() -> String {
+    rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned()
+}
+
 /// The node that was named, else the only one there is, else the one that is called as this machine.
 fn node(config: &RunConfig, snapshot: &Snapshot) -> Result<String, Failure> {
     if let Some(node) = &config.node {
         return Ok(node.clone());
     }
-    let host = rustix::system::uname()
-        .nodename()
-        .to_string_lossy()
-        .into_owned();
+    let host = host_name();
     let names: Vec<&str> = snapshot.nodes.keys().map(String::as_str).collect();
     match names.as_slice() {
         [] => Ok(host),

@@ -30,6 +30,15 @@ pub enum Command {
     Services(ServicesArgs),
     /// Show the address pools with the status that Fairway writes.
     Pools(PoolsArgs),
+    /// Print the CustomResourceDefinitions for a cluster without Cilium.
+    ///
+    /// They are YAML for `kubectl apply -f -`.
+    ///
+    /// Do not install them over Cilium's own, which Cilium's operator keeps as its release has them. Where Cilium no longer has
+    /// a kind that your manifests use, install that one alone: `fairway crds CiliumBGPPeeringPolicy | kubectl apply -f -`.
+    ///
+    /// Removing a definition from a cluster removes every object of its kind.
+    Crds(CrdsArgs),
 }
 
 /// `fairway run`
@@ -126,6 +135,14 @@ pub struct PoolsArgs {
     /// How to show it.
     #[command(flatten)]
     pub view: ViewArgs,
+}
+
+/// `fairway crds`
+#[derive(Clone, Debug, Default, Args)]
+pub struct CrdsArgs {
+    /// Only these kinds: kind, plural or short name, such as CiliumBGPPeeringPolicy or ippools [default: all].
+    #[arg(value_name = "KIND")]
+    pub kinds: Vec<String>,
 }
 
 /// What all commands that show something have in common.

@@ -113,6 +113,7 @@ impl RunConfig {
             ipv6: true,
             bgp_enabled: true,
             l2_enabled: true,
+            address_memory: self.address_memory,
         }
     }
 }

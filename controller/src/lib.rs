@@ -9,6 +9,7 @@ pub mod cli;
 pub mod cluster;
 pub mod config;
 pub mod crd;
+pub mod kubernetes_client;
 pub mod lease;
 pub mod net;
 pub mod observe;

@@ -39,6 +39,7 @@ fn perform(command: Command) -> Outcome {
         Command::Pools(args) => {
             runtime(&mut Builder::new_current_thread())?.block_on(cli::pools::run(args))
         }
+        Command::Crds(args) => cli::crds::run(&args),
     }
 }
 

@@ -279,6 +279,7 @@ async fn failures_are_one_line_with_the_exit_code_of_their_kind() {
             "advertised only",
         ),
         (&["services", "-o", "xml"], 2, "xml"),
+        (&["crds", "nodes"], 2, "no definition of a kind \"nodes\""),
     ] {
         let output = fairway(words).await;
         let said = text(&output.stderr);
@@ -287,4 +288,20 @@ async fn failures_are_one_line_with_the_exit_code_of_their_kind() {
         assert!(said.contains(named), "{words:?}: {said}");
         assert!(output.stdout.is_empty());
     }
+}
+
+#[tokio::test]
+async fn crds_prints_the_same_again_and_only_what_is_asked_for() {
+    let all = fairway(&["crds"]).await;
+    assert!(all.status.success() && all.stderr.is_empty());
+    assert_eq!(fairway(&["crds"]).await.stdout, all.stdout);
+    let all = text(&all.stdout);
+    assert_eq!(all.matches("kind: CustomResourceDefinition\n").count(), 9);
+    let one = text(
+        &fairway(&["crds", "CiliumBGPPeeringPolicy", "bgpp"])
+            .await
+            .stdout,
+    );
+    assert_eq!(one.matches("kind: CustomResourceDefinition\n").count(), 1);
+    assert!(all.contains(&one));
 }

@@ -61,9 +61,6 @@ fn recorded_scenarios_end_as_recorded_or_better() {
 fn reason_to_skip(scenario: &Value) -> Option<&'static str> {
     match scenario["name"].as_str().unwrap() {
         name if name.starts_with("bgp-") => Some("about the BGP objects"),
-        "restart-service-recreated-meanwhile" => {
-            Some("nothing in the objects tells that the Service made again had the address before")
-        }
         _ => scenario
             .get("cilium_options")
             .map(|_| "needs options of the Cilium operator"),

@@ -3,7 +3,7 @@ use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
 
 use crate::selection::InUse;
-use crate::{Count, Family, Incompatible, Pool, PoolKey, Refusal, Request, Sharing, Wanted};
+use crate::{Count, Family, Incompatible, Pool, PoolKey, Port, Refusal, Request, Sharing, Wanted};
 
 /// Who holds which address.
 ///
@@ -14,9 +14,11 @@ pub struct Allocator<O> {
     pools: BTreeMap<PoolKey, Bookkeeping>,
     holdings: HashMap<IpAddr, Holding<O>>,
     owners: HashMap<O, Owner>,
-    /// Sharing key -> the addresses held by owners with that key.
-    shared: HashMap<String, BTreeSet<IpAddr>>,
+    /// By sharing key.
+    shared: HashMap<String, Shared>,
     in_use: InUse,
+    /// See [`Allocator::hand_out_last`]; `None` while there are no such addresses.
+    set_aside: Option<SetAside>,
     /// How often an address became free: what was found full stays full while this stands still.
     releases: u64,
 }
@@ -44,6 +46,23 @@ struct Bookkeeping {
     booked: u64,
     /// Per family, up to which range everything is in use.
     full: [Full; 2],
+}
+
+/// Addresses handed out only where nothing else is left.
+#[derive(Clone, Debug)]
+struct SetAside {
+    addresses: BTreeSet<IpAddr>,
+    /// These, and whatever is in use.
+    avoided: InUse,
+}
+
+/// What owners with one sharing key hold.
+#[derive(Clone, Debug, Default)]
+struct Shared {
+    /// How many of them hold each address.
+    addresses: BTreeMap<IpAddr, u32>,
+    /// How many of them serve a port there: who wants to serve it too need not be asked whether it may join.
+    taken: HashMap<Port, BTreeMap<IpAddr, u32>>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -91,6 +110,7 @@ impl<O> Default for Allocator<O> {
             owners: HashMap::new(),
             shared: HashMap::new(),
             in_use: InUse::default(),
+            set_aside: None,
             releases: 0,
         }
     }
@@ -152,37 +172,31 @@ impl<O: Copy + Eq + Hash> Allocator<O> {
 
     /// Takes an address away from an owner; it is free when nobody else holds it. False where the owner did not hold it.
     pub fn release(&mut self, owner: O, address: IpAddr) -> bool {
-        let Some(holding) = self.holdings.get_mut(&address) else {
-            return false;
-        };
-        if holding.first == owner {
-            if holding.others.is_empty() {
-                self.free(address);
-            } else {
-                holding.first = holding.others.remove(0);
-            }
-        } else if let Some(place) = holding.others.iter().position(|other| *other == owner) {
-            holding.others.remove(place);
-        } else {
+        if !self.leave(owner, address) {
             return false;
         }
         if let Some(state) = self.owners.get_mut(&owner) {
             state.holds.retain(|held| *held != address);
-            let key = state.sharing.as_ref().map(|sharing| sharing.key.clone());
-            if state.holds.is_empty() && state.sharing.is_none() {
+            if let Some(sharing) = &state.sharing {
+                stop_sharing(&mut self.shared, sharing, address);
+            } else if state.holds.is_empty() {
                 self.owners.remove(&owner);
             }
-            self.unshare(key.as_deref(), address);
         }
         true
     }
 
     /// Takes everything away from an owner and forgets its terms.
     pub fn forget(&mut self, owner: O) {
-        while let Some(&address) = self.held_by(owner).last() {
-            self.release(owner, address);
+        let Some(state) = self.owners.remove(&owner) else {
+            return;
+        };
+        for address in state.holds {
+            self.leave(owner, address);
+            if let Some(sharing) = &state.sharing {
+                stop_sharing(&mut self.shared, sharing, address);
+            }
         }
-        self.owners.remove(&owner);
     }
 
     /// Books an address in use in another pool, or in none. A pool that does not contain it is none.
@@ -204,17 +218,17 @@ impl<O: Copy + Eq + Hash> Allocator<O> {
     /// with: who has to go then is the caller's decision, see [`Allocator::compatible`].
     pub fn set_sharing(&mut self, owner: O, sharing: Option<Sharing>) {
         let state = self.owners.entry(owner).or_default();
-        let key = sharing.as_ref().map(|sharing| sharing.key.clone());
-        let before =
-            std::mem::replace(&mut state.sharing, sharing.map(Box::new)).map(|sharing| sharing.key);
-        if before == key {
-            return;
-        }
-        for address in state.holds.clone() {
-            self.unshare(before.as_deref(), address);
-            if let Some(key) = &key {
-                self.shared.entry(key.clone()).or_default().insert(address);
+        let before = std::mem::replace(&mut state.sharing, sharing.map(Box::new));
+        for &address in &state.holds {
+            if let Some(before) = &before {
+                stop_sharing(&mut self.shared, before, address);
             }
+            if let Some(sharing) = &state.sharing {
+                start_sharing(&mut self.shared, sharing, address);
+            }
+        }
+        if state.holds.is_empty() && state.sharing.is_none() {
+            self.owners.remove(&owner);
         }
     }
 
@@ -232,6 +246,22 @@ impl<O: Copy + Eq + Hash> Allocator<O> {
             (Some(ours), Some(theirs)) => ours.compatible_with(theirs),
             _ => Err(Incompatible::Key),
         }
+    }
+
+    /// Sets addresses aside, in place of those set aside before: who wants any address gets one of them only when its pools
+    /// have no other left. Who names one gets it as ever.
+    pub fn hand_out_last(&mut self, addresses: BTreeSet<IpAddr>) {
+        if addresses.is_empty() {
+            self.set_aside = None;
+            return;
+        }
+        let mut avoided = self.in_use.clone();
+        for address in &addresses {
+            if !self.holdings.contains_key(address) {
+                avoided.insert(*address);
+            }
+        }
+        self.set_aside = Some(SetAside { addresses, avoided });
     }
 
     /// Who holds the address, and where it is booked; `None` where it is free.
@@ -299,6 +329,10 @@ impl<O: Copy + Eq + Hash> Allocator<O> {
             self.hold(request.owner, address, None);
             return Ok(address);
         }
+        if let Some((key, address)) = self.address_not_set_aside(request.pools, family) {
+            self.hold(request.owner, address, Some(key));
+            return Ok(address);
+        }
         let mut refusal = Refusal::NoPool;
         for key in request.pools {
             let Some(bookkeeping) = self.pools.get_mut(key) else {
@@ -316,10 +350,36 @@ impl<O: Copy + Eq + Hash> Allocator<O> {
         Err(refusal)
     }
 
+    /// The lowest free address of the first pool that has one besides those set aside; `None` where nothing is set aside.
+    fn address_not_set_aside(
+        &self,
+        pools: &[PoolKey],
+        family: Family,
+    ) -> Option<(PoolKey, IpAddr)> {
+        let avoided = &self.set_aside.as_ref()?.avoided;
+        pools.iter().find_map(|&key| {
+            let mut ranges = self.pool(key)?.open().iter();
+            let address = ranges.find_map(|range| {
+                let free = (range.family() == family).then(|| avoided.lowest_free(range));
+                free.flatten()
+            })?;
+            Some((key, address))
+        })
+    }
+
     /// The lowest address held under the owner's sharing key on which it may join all holders.
     fn address_to_join(&self, request: &Request<'_, O>, family: Family) -> Option<IpAddr> {
         let sharing = self.sharing(request.owner)?;
-        let addresses = self.shared.get(&sharing.key)?;
+        let shared = self.shared.get(&sharing.key)?;
+        let taken = sharing
+            .ports
+            .iter()
+            .filter_map(|port| shared.taken.get(port));
+        let taken: Vec<&BTreeMap<IpAddr, u32>> = taken.collect();
+        let addresses = &shared.addresses;
+        if taken.iter().any(|taken| taken.len() == addresses.len()) {
+            return None;
+        }
         let v6 = IpAddr::from(Ipv6Addr::UNSPECIFIED);
         let of_family = match family {
             Family::V4 => addresses.range(..v6),
@@ -328,7 +388,10 @@ impl<O: Copy + Eq + Hash> Allocator<O> {
         let contains = |address| {
             move |key: &PoolKey| self.pool(*key).is_some_and(|pool| pool.contains(address))
         };
-        of_family.copied().find(|&address| {
+        let mut untaken = of_family
+            .map(|(address, _)| *address)
+            .filter(|address| !taken.iter().any(|taken| taken.contains_key(address)));
+        untaken.find(|&address| {
             self.holdings.get(&address).is_some_and(|holding| {
                 holding.pool.is_some()
                     && request.join.iter().any(contains(address))
@@ -370,6 +433,11 @@ impl<O: Copy + Eq + Hash> Allocator<O> {
             }
             None => {
                 self.in_use.insert(address);
+                if let Some(aside) = &mut self.set_aside
+                    && !aside.addresses.contains(&address)
+                {
+                    aside.avoided.insert(address);
+                }
                 self.holdings.insert(
                     address,
                     Holding {
@@ -384,39 +452,76 @@ impl<O: Copy + Eq + Hash> Allocator<O> {
         let state = self.owners.entry(owner).or_default();
         state.holds.push(address);
         if let Some(sharing) = &state.sharing {
-            self.shared
-                .entry(sharing.key.clone())
-                .or_default()
-                .insert(address);
+            start_sharing(&mut self.shared, sharing, address);
         }
+    }
+
+    /// Ends a holding, as far as the address goes; false where there is none.
+    fn leave(&mut self, owner: O, address: IpAddr) -> bool {
+        let Some(holding) = self.holdings.get_mut(&address) else {
+            return false;
+        };
+        if holding.first == owner {
+            if holding.others.is_empty() {
+                self.free(address);
+            } else {
+                holding.first = holding.others.remove(0);
+            }
+        } else if let Some(place) = holding.others.iter().position(|other| *other == owner) {
+            holding.others.remove(place);
+        } else {
+            return false;
+        }
+        true
     }
 
     fn free(&mut self, address: IpAddr) {
         self.book(address, None);
         self.holdings.remove(&address);
         self.in_use.remove(address);
+        if let Some(aside) = &mut self.set_aside
+            && !aside.addresses.contains(&address)
+        {
+            aside.avoided.remove(address);
+        }
         self.releases += 1;
     }
+}
 
-    /// Takes an address out of the index of a key, unless somebody with that key still holds it.
-    fn unshare(&mut self, key: Option<&str>, address: IpAddr) {
-        let Some(key) = key else { return };
-        let has_key = |owner: &O| {
-            self.sharing(*owner)
-                .is_some_and(|sharing| sharing.key == key)
-        };
-        if self
-            .holdings
-            .get(&address)
-            .is_some_and(|holding| holding.owners().any(has_key))
-        {
-            return;
-        }
-        if let Some(addresses) = self.shared.get_mut(key) {
-            addresses.remove(&address);
-            if addresses.is_empty() {
-                self.shared.remove(key);
+/// Notes that an owner with these terms holds the address.
+fn start_sharing(shared: &mut HashMap<String, Shared>, sharing: &Sharing, address: IpAddr) {
+    let shared = shared.entry(sharing.key.clone()).or_default();
+    *shared.addresses.entry(address).or_default() += 1;
+    for port in &sharing.ports {
+        let taken = shared.taken.entry(port.clone()).or_default();
+        *taken.entry(address).or_default() += 1;
+    }
+}
+
+/// Notes that it does not any longer.
+fn stop_sharing(all: &mut HashMap<String, Shared>, sharing: &Sharing, address: IpAddr) {
+    let Some(shared) = all.get_mut(&sharing.key) else {
+        return;
+    };
+    count_down(&mut shared.addresses, address);
+    for port in &sharing.ports {
+        if let Some(taken) = shared.taken.get_mut(port) {
+            count_down(taken, address);
+            if taken.is_empty() {
+                shared.taken.remove(port);
             }
+        }
+    }
+    if shared.addresses.is_empty() {
+        all.remove(&sharing.key);
+    }
+}
+
+fn count_down(counts: &mut BTreeMap<IpAddr, u32>, address: IpAddr) {
+    if let Some(count) = counts.get_mut(&address) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(&address);
         }
     }
 }
@@ -667,5 +772,29 @@ mod tests {
             allocator.usage(A).unwrap().available().to_string(),
             "340282366920938463463374607431768211453"
         );
+    }
+
+    #[test]
+    fn what_is_set_aside_is_handed_out_when_nothing_else_is_left_or_to_who_names_it() {
+        let mut allocator = allocator(&[(A, &["10.0.0.0/30"]), (B, &["10.0.1.0/31"])]);
+        allocator.hand_out_last(["10.0.0.0", "10.0.0.1", "10.0.1.1"].map(ip).into());
+        assert_eq!(any(&mut allocator, 1, &[A]).as_deref(), Ok("10.0.0.2"));
+        allocator.release(1, ip("10.0.0.2"));
+        assert_eq!(any(&mut allocator, 1, &[A, B]).as_deref(), Ok("10.0.0.2"));
+        assert_eq!(any(&mut allocator, 2, &[A, B]).as_deref(), Ok("10.0.0.3"));
+        assert_eq!(
+            any(&mut allocator, 3, &[A, B]).as_deref(),
+            Ok("10.0.1.0"),
+            "a younger pool has one that is not set aside"
+        );
+        assert_eq!(named(&mut allocator, 4, "10.0.0.1", &[A, B]), Ok(()));
+        assert_eq!(any(&mut allocator, 5, &[A, B]).as_deref(), Ok("10.0.0.0"));
+        assert_eq!(any(&mut allocator, 6, &[A, B]).as_deref(), Ok("10.0.1.1"));
+        assert_eq!(any(&mut allocator, 7, &[A, B]), Err(Refusal::Exhausted));
+        allocator.release(4, ip("10.0.0.1"));
+        allocator.release(2, ip("10.0.0.3"));
+        assert_eq!(any(&mut allocator, 7, &[A]).as_deref(), Ok("10.0.0.3"));
+        allocator.hand_out_last(BTreeSet::new());
+        assert_eq!(any(&mut allocator, 8, &[A]).as_deref(), Ok("10.0.0.1"));
     }
 }

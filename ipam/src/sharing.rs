@@ -26,7 +26,7 @@ pub enum Consent {
 }
 
 /// A port as it is told apart on one address: the number and the transport protocol's name.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Port {
     /// The number.
     pub number: u16,

@@ -1,6 +1,6 @@
 //! Random operations against a naive model; after each one the two must agree on every answer and every fact.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipam::{
@@ -41,6 +41,7 @@ enum Operation {
         owner: u32,
         sharing: Option<Sharing>,
     },
+    HandOutLast(BTreeSet<IpAddr>),
 }
 
 /// The allocator as one would write it on a napkin: lists, scanned from the front.
@@ -49,6 +50,7 @@ struct Model {
     pools: BTreeMap<u32, Vec<PoolRange>>,
     holdings: BTreeMap<IpAddr, (Option<u32>, Vec<u32>)>,
     sharing: BTreeMap<u32, Sharing>,
+    last: BTreeSet<IpAddr>,
 }
 
 impl Model {
@@ -156,19 +158,23 @@ impl Model {
         pools: &[u32],
     ) -> Result<IpAddr, Refusal> {
         let mut refusal = Refusal::NoPool;
-        for pool in pools {
-            for range in self.pools.get(pool).into_iter().flatten() {
-                if range.range.family() != family {
-                    continue;
-                }
-                refusal = Refusal::Exhausted;
-                let ends = reserved(range);
-                let free = |address: &IpAddr| {
-                    !self.holdings.contains_key(address) && !ends.contains(address)
-                };
-                if let Some(address) = range.range.addresses().find(free) {
-                    self.hold(owner, address, Some(*pool));
-                    return Ok(address);
+        for last_too in [false, true] {
+            for pool in pools {
+                for range in self.pools.get(pool).into_iter().flatten() {
+                    if range.range.family() != family {
+                        continue;
+                    }
+                    refusal = Refusal::Exhausted;
+                    let ends = reserved(range);
+                    let free = |address: &IpAddr| {
+                        !self.holdings.contains_key(address)
+                            && !ends.contains(address)
+                            && (last_too || !self.last.contains(address))
+                    };
+                    if let Some(address) = range.range.addresses().find(free) {
+                        self.hold(owner, address, Some(*pool));
+                        return Ok(address);
+                    }
                 }
             }
         }
@@ -264,6 +270,10 @@ fn apply(allocator: &mut Allocator<u32>, model: &mut Model, operation: Operation
                 model.release(owner, address);
             }
             model.sharing.remove(&owner);
+        }
+        Operation::HandOutLast(addresses) => {
+            allocator.hand_out_last(addresses.clone());
+            model.last = addresses;
         }
         Operation::Book { address, pool } => {
             allocator.book(address, pool.map(PoolKey));
@@ -417,6 +427,7 @@ fn operation() -> impl Strategy<Value = Operation> {
             .prop_map(|(owner, address, pool)| Operation::Restore { owner, address, pool }),
         4 => (owner(), address()).prop_map(|(owner, address)| Operation::Release { owner, address }),
         1 => owner().prop_map(|owner| Operation::Forget { owner }),
+        1 => prop::collection::btree_set(address(), 0..12).prop_map(Operation::HandOutLast),
         1 => (address(), pool()).prop_map(|(address, pool)| Operation::Book { address, pool }),
         3 => (owner(), sharing()).prop_map(|(owner, sharing)| Operation::SetSharing { owner, sharing }),
     ]

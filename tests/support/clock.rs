@@ -23,6 +23,12 @@ pub fn wall_clock() -> Duration {
         .expect("the clock stands after 1970")
 }
 
+/// The wall clock as the API writes a `renewTime`: `2026-01-31T12:34:56.123456Z`.
+pub fn timestamp() -> String {
+    let now = jiff::Timestamp::UNIX_EPOCH + wall_clock();
+    format!("{now:.6}")
+}
+
 /// Asks `condition` again and again until it is met, and returns what it found and how long that took.
 ///
 /// # Panics

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -36,7 +37,7 @@ pub fn binary() -> PathBuf {
     path
 }
 
-/// A running `fairway run --manifests`.
+/// A running `fairway run`.
 #[derive(Debug)]
 pub struct Fairway {
     /// The process.
@@ -50,14 +51,23 @@ pub struct Fairway {
     pub started_wall_clock: Duration,
 }
 
+/// Where Fairway's objects come from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// `--manifests`, and `--state`.
+    Directory(PathBuf),
+    /// `--kubeconfig`.
+    Cluster(PathBuf),
+}
+
 /// How Fairway is started.
 #[derive(Clone, Debug)]
 pub struct FairwaySetup {
     /// `--node`.
     pub node: String,
-    /// `--manifests`.
-    pub manifests: PathBuf,
-    /// `--state`.
+    /// `--manifests` or `--kubeconfig`.
+    pub source: Source,
+    /// `--state`, with manifests.
     pub state: PathBuf,
     /// `--api`.
     pub api: PathBuf,
@@ -70,10 +80,18 @@ impl FairwaySetup {
     pub fn new(node: &str, manifests: &Path, directory: &Path) -> Self {
         Self {
             node: node.to_owned(),
-            manifests: manifests.to_owned(),
+            source: Source::Directory(manifests.to_owned()),
             state: directory.join(format!("{node}.state")),
             api: directory.join(format!("{node}.sock")),
             switches: Vec::new(),
+        }
+    }
+
+    /// Node `node` of the cluster that `kubeconfig` reaches, with its API socket in `directory`.
+    pub fn in_cluster(node: &str, kubeconfig: &Path, directory: &Path) -> Self {
+        Self {
+            source: Source::Cluster(kubeconfig.to_owned()),
+            ..Self::new(node, kubeconfig, directory)
         }
     }
 
@@ -84,24 +102,40 @@ impl FairwaySetup {
         self
     }
 
+    /// In a cluster several run on one host, and what the log of one says must not be another's.
+    fn log_name(&self) -> String {
+        static STARTS: AtomicU32 = AtomicU32::new(0);
+        match &self.source {
+            Source::Directory(_) => "fairway".to_owned(),
+            Source::Cluster(_) => format!(
+                "fairway-{}-{}",
+                self.node,
+                STARTS.fetch_add(1, Ordering::Relaxed)
+            ),
+        }
+    }
+
     /// Starts it on `host` and does not wait for anything.
     #[track_caller]
     pub fn launch(&self, host: &Host) -> Fairway {
         let mut command = Command::new(binary());
+        command.arg("run").args(["--node", &self.node]);
+        match &self.source {
+            Source::Directory(manifests) => {
+                command.arg("--manifests").arg(manifests);
+                command.arg("--state").arg(&self.state);
+            }
+            Source::Cluster(kubeconfig) => {
+                command.arg("--kubeconfig").arg(kubeconfig);
+            }
+        }
         command
-            .arg("run")
-            .arg("--manifests")
-            .arg(&self.manifests)
-            .args(["--node", &self.node]);
-        command
-            .arg("--state")
-            .arg(&self.state)
             .arg("--api")
             .arg(&self.api)
             .args(["--listen", "off"])
             .args(&self.switches);
         let (started, started_wall_clock) = (now(), wall_clock());
-        let process = host.start("fairway", command);
+        let process = host.start(&self.log_name(), command);
         Fairway {
             process,
             host: host.clone(),

@@ -7,20 +7,19 @@ use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use crate::process::{Process, output_of, record, run, text};
+use crate::process::{Process, output_of, record, remove_at_exit, run, text};
 
 /// One network with its hosts. Dropping it removes what is left of it.
 #[derive(Debug)]
 pub struct Lab {
     id: String,
     directory: PathBuf,
-    switch: Rc<Namespace>,
+    switch: Arc<Namespace>,
     ports: Cell<u32>,
     _turn: Turn,
 }
@@ -72,15 +71,8 @@ impl Lab {
             rustix::process::geteuid().is_root(),
             "the lab needs root for network namespaces: run tests/run as root"
         );
-        let id = format!(
-            "fw{:x}n{}",
-            std::process::id(),
-            LABS.fetch_add(1, Ordering::Relaxed)
-        );
-        let directory = std::env::temp_dir().join(&id);
-        record("directory", directory.display());
-        fs::create_dir(&directory).expect("a fresh directory can be made");
-        let switch = Rc::new(Namespace::make(&format!("{id}-switch")));
+        let (id, directory) = fresh_directory();
+        let switch = Arc::new(Namespace::make(&format!("{id}-switch")));
         Self {
             id,
             directory,
@@ -129,7 +121,7 @@ impl Lab {
     fn wrap(&self, name: &str, namespace: Namespace) -> Host {
         Host {
             name: name.to_owned(),
-            namespace: Rc::new(namespace),
+            namespace: Arc::new(namespace),
             directory: self.directory.clone(),
         }
     }
@@ -180,15 +172,53 @@ impl Drop for Lab {
     }
 }
 
+/// A name that nothing else on this machine has, and a directory called so.
+#[track_caller]
+fn fresh_directory() -> (String, PathBuf) {
+    let id = format!(
+        "fw{:x}n{}",
+        std::process::id(),
+        LABS.fetch_add(1, Ordering::Relaxed)
+    );
+    let directory = std::env::temp_dir().join(&id);
+    record("directory", directory.display());
+    fs::create_dir(&directory).expect("a fresh directory can be made");
+    (id, directory)
+}
+
 /// One host: a network namespace.
 #[derive(Clone, Debug)]
 pub struct Host {
     name: String,
-    namespace: Rc<Namespace>,
+    namespace: Arc<Namespace>,
     directory: PathBuf,
 }
 
 impl Host {
+    /// A host without a network that stands until this process ends: for what several tests use one after the other.
+    /// It, the processes in it and its directory go when this process is gone, however it ends.
+    ///
+    /// # Panics
+    /// As [`Lab::new`].
+    #[track_caller]
+    pub fn lasting(name: &str) -> Self {
+        let (id, directory) = fresh_directory();
+        remove_at_exit("directory", directory.display());
+        let namespace = Namespace::make(&format!("{id}-{name}"));
+        remove_at_exit("netns", &namespace.name);
+        ip_batch(&namespace.name, "link set lo up\n");
+        Self {
+            name: name.to_owned(),
+            namespace: Arc::new(namespace),
+            directory,
+        }
+    }
+
+    /// The directory for files of its lab.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// Its short name.
     pub fn name(&self) -> &str {
         &self.name

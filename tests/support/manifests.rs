@@ -86,13 +86,17 @@ impl Manifests {
     }
 }
 
-/// The operator's own files: `../shared/homelab` beside the checkout (`FAIRWAY_SHARED` names another `shared`), else pool and
-/// policy of the repository's own example.
-fn homelab_files() -> Vec<PathBuf> {
+/// What is no part of the repository, but may lie beside the checkout: `../shared`; `FAIRWAY_SHARED` names another place.
+pub fn shared() -> PathBuf {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let shared = std::env::var_os("FAIRWAY_SHARED")
-        .map_or_else(|| package.join("../../shared"), PathBuf::from);
-    let theirs = shared.join("homelab");
+    std::env::var_os("FAIRWAY_SHARED").map_or_else(|| package.join("../../shared"), PathBuf::from)
+}
+
+/// The operator's own files: `homelab` of [`shared`], else pool and policy of the repository's own example. First the objects of
+/// Cilium, then what else there is.
+pub fn homelab_files() -> Vec<PathBuf> {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let theirs = shared().join("homelab");
     let (folder, names) = if theirs.is_dir() {
         (theirs, ["bgp-config.yaml", "gateway.yaml"])
     } else {

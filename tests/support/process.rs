@@ -5,6 +5,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -197,4 +198,40 @@ pub fn record(kind: &str, what: impl std::fmt::Display) {
     if let Err(error) = written {
         panic!("cannot write {}: {error}", ledger.display());
     }
+}
+
+/// Has something (`netns` with all processes in it, `directory`) removed when this process is gone, however it ends: for what
+/// outlives a single test.
+///
+/// # Panics
+/// When no shell can be started.
+#[track_caller]
+pub fn remove_at_exit(kind: &str, what: impl std::fmt::Display) {
+    static KEEPER: Mutex<Option<Child>> = Mutex::new(None);
+    // It reads until the pipe breaks, which it does with the death of this process, and then removes the newest first.
+    const SCRIPT: &str = r#"trap '' INT TERM HUP
+made=
+while read -r line; do made="$line
+$made"; done
+printf '%s' "$made" | while read -r kind what; do
+    case $kind in
+    netns)
+        while processes=$(ip netns pids "$what") && [ -n "$processes" ]; do kill -KILL $processes; sleep 0.05; done
+        ip netns delete "$what"
+        ;;
+    directory) rm -rf -- "$what" ;;
+    esac
+done"#;
+    let mut keeper = KEEPER.lock().unwrap_or_else(PoisonError::into_inner);
+    let child = keeper.get_or_insert_with(|| {
+        Command::new("sh")
+            .args(["-c", SCRIPT])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("a shell can be started")
+    });
+    let pipe = child.stdin.as_mut().expect("its input is a pipe");
+    writeln!(pipe, "{kind} {what}").expect("the keeper reads until we end");
 }

@@ -5,7 +5,7 @@
 //! ```
 
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -151,6 +151,15 @@ impl HttpServer {
     /// When the port is taken.
     #[track_caller]
     pub fn start(node: &Host, address: IpAddr) -> Self {
+        Self::start_on(node, address, 80)
+    }
+
+    /// The same on another port.
+    ///
+    /// # Panics
+    /// When it is taken.
+    #[track_caller]
+    pub fn start_on(node: &Host, address: IpAddr, port: u16) -> Self {
         node.set_sysctl("net/ipv4/conf/all/arp_ignore", "1");
         node.set_sysctl("net/ipv4/conf/all/arp_announce", "2");
         // Without `nodad` an IPv6 address is tentative for a moment, even on the loopback, and cannot be bound.
@@ -159,8 +168,8 @@ impl HttpServer {
             IpAddr::V6(_) => format!("addr add {address}/128 dev lo nodad"),
         });
         let listener = node
-            .inside(|| TcpListener::bind((address, 80)))
-            .expect("port 80 is free in a fresh namespace");
+            .inside(|| TcpListener::bind((address, port)))
+            .expect("the port is free in a fresh namespace");
         listener
             .set_nonblocking(true)
             .expect("a socket can be non-blocking");
@@ -219,23 +228,5 @@ fn answer(mut stream: TcpStream, name: &str) -> std::io::Result<()> {
 /// # Errors
 /// Connection refused, time-out (one second), no HTTP 200.
 pub fn http_get(from: &Host, address: IpAddr) -> Result<String, String> {
-    from.inside(|| {
-        let limit = Duration::from_secs(1);
-        let fetch = || -> std::io::Result<String> {
-            let mut stream = TcpStream::connect_timeout(&SocketAddr::new(address, 80), limit)?;
-            stream.set_read_timeout(Some(limit))?;
-            write!(
-                stream,
-                "GET / HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
-            )?;
-            let mut response = String::new();
-            stream.read_to_string(&mut response)?;
-            Ok(response)
-        };
-        let response = fetch().map_err(|error| error.to_string())?;
-        match response.split_once("\r\n\r\n") {
-            Some((head, body)) if head.starts_with("HTTP/1.1 200") => Ok(body.to_owned()),
-            _ => Err(format!("no answer but {response:?}")),
-        }
-    })
+    from.inside(|| crate::visitor::ask(address))
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tracing::{info, warn};
 
-use crate::cluster::{ObjectName, Problem};
+use crate::cluster::{IngressEntry, ObjectName, Problem, Snapshot};
 use crate::plan::BgpPlan;
 use crate::plan::addresses::{AddressPlan, ServiceStatus};
 
@@ -52,14 +52,19 @@ impl Telling {
         self.writing.is_some()
     }
 
-    pub(super) fn addresses(&mut self, plan: &AddressPlan) {
+    /// What changes for Services. A plan mentions only those that differ from what is recorded, or lack something.
+    pub(super) fn addresses(&mut self, plan: &AddressPlan, snapshot: &Snapshot) {
         for (name, status) in &plan.services {
             let before = self.services.get(name);
             if before == Some(status) {
                 continue;
             }
-            let addresses = addresses(status);
-            if before.map(self::addresses).unwrap_or_default() != addresses {
+            let recorded = || {
+                let service = snapshot.services.get(name);
+                service.map_or_else(Vec::new, |service| texts(&service.ingress))
+            };
+            let addresses = texts(&status.ingress);
+            if before.map_or_else(recorded, |before| texts(&before.ingress)) != addresses {
                 if addresses.is_empty() {
                     info!(service = %name, "address taken away");
                 } else {
@@ -91,9 +96,8 @@ pub(super) fn notes(plan: &BgpPlan) -> Vec<String> {
     all.chain(held).chain(plan.notes.iter().cloned()).collect()
 }
 
-fn addresses(status: &ServiceStatus) -> Vec<String> {
-    status
-        .ingress
+fn texts(ingress: &[IngressEntry]) -> Vec<String> {
+    ingress
         .iter()
         .filter_map(|entry| {
             entry

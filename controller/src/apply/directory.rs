@@ -24,9 +24,9 @@ use rustix::fs::{FlockOperation, flock};
 use serde_json::Value;
 use tokio::sync::{oneshot, watch};
 
-use crate::cluster::{Kind, ObjectKey, ObjectName, RecordedStatuses, Service};
-use crate::plan::addresses::{AddressPlan, ServiceStatus};
-use crate::plan::status::{pool_status_json, service_status_json};
+use crate::cluster::{Kind, ObjectKey, ObjectName, RecordedStatuses};
+use crate::plan::addresses::AddressPlan;
+use crate::plan::status::{is_as_desired, pool_status_json, service_status_json};
 use crate::watch::Observed;
 
 use super::record::{self, Record};
@@ -258,8 +258,8 @@ impl StateDirectory {
         }
         for (name, conditions) in &plan.pools {
             let name = ObjectName {
-                namespace: String::new(),
-                name: name.clone(),
+                namespace: "".into(),
+                name: name.into(),
             };
             let key = ObjectKey {
                 kind: Kind::CiliumLoadBalancerIPPool,
@@ -281,7 +281,7 @@ impl StateDirectory {
         let Some(object) = observed.objects.find(&key) else {
             return;
         };
-        let mut value = object.value.clone();
+        let mut value = object.value().into_owned();
         if let (Some(record), Some(fields)) = (self.records.get(&key), value.as_object_mut()) {
             fields.insert("status".to_owned(), (*record.status).clone());
         }
@@ -443,27 +443,6 @@ fn addresses(record: &Record) -> impl Iterator<Item = IpAddr> + '_ {
         .into_iter()
         .flatten()
         .filter_map(|entry| entry.get("ip")?.as_str()?.parse().ok())
-}
-
-/// Whether a Service carries already what is wanted, as far as a look without its object can tell.
-fn is_as_desired(service: &Service, desired: &ServiceStatus) -> bool {
-    let addresses_match = service.ingress.len() == desired.ingress.len()
-        && service
-            .ingress
-            .iter()
-            .zip(&desired.ingress)
-            .all(|(is, wanted)| is.ip == wanted.ip && is.hostname == wanted.hostname);
-    let condition_matches = match (&service.recorded_condition, &desired.condition) {
-        (None, None) => true,
-        (Some((status, reason, message, _)), Some(wanted)) => {
-            (status == "True") == wanted.satisfied
-                && (status == "True" || status == "False")
-                && reason == wanted.reason
-                && *message == wanted.message
-        }
-        _ => false,
-    };
-    addresses_match && condition_matches
 }
 
 /// Takes the lock, or else begins to wait for it.

@@ -118,7 +118,10 @@ pub(super) fn read(path: &Path) -> Result<(ObjectKey, Record), String> {
     let namespace = text("/metadata/namespace").unwrap_or_default();
     let key = ObjectKey {
         kind,
-        name: ObjectName { namespace, name },
+        name: ObjectName {
+            namespace: namespace.into(),
+            name: name.into(),
+        },
     };
     if path
         .file_name()
@@ -233,8 +236,8 @@ mod tests {
         ObjectKey {
             kind,
             name: ObjectName {
-                namespace: namespace.to_owned(),
-                name: name.to_owned(),
+                namespace: namespace.into(),
+                name: name.into(),
             },
         }
     }

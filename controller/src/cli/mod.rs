@@ -5,6 +5,7 @@
 
 mod attributes;
 mod client;
+pub mod crds;
 pub mod demo;
 mod output;
 pub mod peers;

@@ -97,12 +97,12 @@ fn row(pool: &Value, now: Timestamp) -> [String; 9] {
 }
 
 fn blocks(spec: &Value) -> String {
-    let blocks = spec["blocks"]
-        .as_array()
-        .map(Vec::as_slice)
-        .unwrap_or_default();
+    // `cidrs` is the old name, and counts where there are no `blocks`.
+    let mut lists = ["blocks", "cidrs"].into_iter();
+    let blocks = lists.find_map(|list| spec[list].as_array().filter(|blocks| !blocks.is_empty()));
     let texts: Vec<String> = blocks
-        .iter()
+        .into_iter()
+        .flatten()
         .map(|block| {
             match (
                 text(&block["cidr"]),
@@ -167,6 +167,7 @@ mod tests {
             {"metadata": {"name": "again"}, "spec": {"disabled": true, "blocks": [{"start": "10.0.0.1", "stop": "10.0.0.9"}, {"start": "10.0.0.20"}]},
              "status": {"conditions": counted("True")}},
             {"metadata": {"name": "new"}, "spec": {}},
+            {"metadata": {"name": "old"}, "spec": {"cidrs": [{"cidr": "10.0.1.0/24"}]}},
         ]});
         let drawn = Pools
             .draw(&list, Timestamp::from_second(3_700).unwrap())
@@ -178,6 +179,7 @@ Name    Blocks                        Disabled   Conflicting   Total   Used   Av
 again   10.0.0.1-10.0.0.9,10.0.0.20   true       True          16      1      15          -      overlaps lan
 lan     192.168.10.224/28             false      False         16      1      15          1h1m   -
 new     <none>                        false      -             -       -      -           -      -
+old     10.0.1.0/24                   false      -             -       -      -           -      -
 "
         );
         assert_eq!(drawn.hint, None);

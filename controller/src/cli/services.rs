@@ -11,6 +11,8 @@ use super::{Failure, Outcome};
 
 /// The condition that LB-IPAM writes.
 const SATISFIED: &str = "cilium.io/IPAMRequestSatisfied";
+/// The condition of a Service that another controller keeps writing to.
+const FOREIGN: &str = "fairway.dev/ForeignController";
 const HEAD: [&str; 7] = [
     "Namespace",
     "Name",
@@ -113,6 +115,10 @@ fn addresses(service: &Value) -> String {
 
 /// True or False with the reason; where nobody has judged, why that may be.
 fn judgement(service: &Value, class: &str) -> (String, String) {
+    if let Some(condition) = condition(service, FOREIGN) {
+        let message = text(&condition["message"]);
+        return ("-".to_owned(), format!("left alone: {message}"));
+    }
     if let Some(condition) = condition(service, SATISFIED) {
         let (reason, message) = (text(&condition["reason"]), text(&condition["message"]));
         let whole = if message.is_empty() {
@@ -172,6 +178,15 @@ z           other     tailscale   Cluster   <none>                   -          
 "
         );
         assert_eq!(drawn.hint, None);
+    }
+
+    #[test]
+    fn a_service_that_another_controller_writes_to_says_who_it_is() {
+        let service = json!({"metadata": {"name": "web"}, "spec": {"type": "LoadBalancer"}, "status": {"conditions": [
+            {"type": SATISFIED, "status": "True", "reason": "satisfied"},
+            {"type": FOREIGN, "status": "True", "reason": "ForeignController", "message": "k3s writes here too"}]}});
+        let cells = row(&service);
+        assert_eq!(&cells[5..], ["-", "left alone: k3s writes here too"]);
     }
 
     #[test]

@@ -17,8 +17,8 @@ pub(super) fn on(snapshot: &Snapshot) -> Vec<(ObjectKey, Fault)> {
             let reserved = spec.reserve_first_last && block.is_cidr && block.first != block.last;
             if last.octets()[3] == 255 && !reserved && is_on_a_nodes_network(snapshot, last) {
                 let name = ObjectName {
-                    namespace: String::new(),
-                    name: name.clone(),
+                    namespace: "".into(),
+                    name: name.into(),
                 };
                 let message = format!(
                     "the block ends at {last}, most likely the broadcast address of the nodes' own network, where no Service can \

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::objects::{KINDS, Kind, Lines, Object, ObjectKey, Place};
-use super::{Fault, ObjectName, Problem, meta, secret};
+use super::objects::{KINDS, Kind, Lines, Object, ObjectKey, Place, Row};
+use super::{Fault, Name, ObjectName, Problem, meta, secret};
 
 /// Kinds that Fairway will read one day and people may rely on; passing over them in silence would mislead.
 const NOT_YET: [&str; 5] = [
@@ -159,11 +159,7 @@ impl Document {
         });
         self.objects.push((
             ObjectKey { kind, name },
-            Arc::new(Object {
-                value,
-                place,
-                password,
-            }),
+            Arc::new(Object::new(value, place, password)),
         ));
     }
 
@@ -197,10 +193,15 @@ fn read_kind(api_version: &str, kind: &str) -> Result<Option<Kind>, String> {
                 .to_owned(),
         );
     }
-    let Some((found, name, its_group, versions, _)) =
-        KINDS.iter().find(|(_, name, ..)| *name == kind)
+    let Some(Row {
+        kind: found,
+        name,
+        group: its_group,
+        versions,
+        ..
+    }) = KINDS.iter().find(|row| row.name == kind)
     else {
-        let similar = KINDS.iter().map(|(_, name, ..)| *name).chain(NOT_YET);
+        let similar = KINDS.iter().map(|row| row.name).chain(NOT_YET);
         let meant = similar
             .filter(|_| group == "cilium.io")
             .find(|name| name.eq_ignore_ascii_case(kind));
@@ -257,8 +258,8 @@ fn object_name(kind: Kind, value: &mut Value) -> Result<ObjectName, Fault> {
     if !kind.is_namespaced() {
         fields.remove("namespace");
         return Ok(ObjectName {
-            namespace: String::new(),
-            name,
+            namespace: Name::default(),
+            name: name.into(),
         });
     }
     let namespace =
@@ -266,7 +267,10 @@ fn object_name(kind: Kind, value: &mut Value) -> Result<ObjectName, Fault> {
     let namespace = namespace.unwrap_or_else(|| "default".to_owned());
     meta::check_namespace(&namespace).map_err(|reason| Fault::new("metadata.namespace", reason))?;
     fields.insert("namespace".to_owned(), Value::String(namespace.clone()));
-    Ok(ObjectName { namespace, name })
+    Ok(ObjectName {
+        namespace: namespace.into(),
+        name: name.into(),
+    })
 }
 
 /// A null is an absent field, as the API server takes it. A label or an annotation without a value has the empty one;
@@ -318,7 +322,7 @@ mod tests {
             read(json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}}));
         assert_eq!(keys(&document), ["Service default/web"]);
         assert_eq!(
-            document.objects[0].1.value["metadata"]["namespace"],
+            document.objects[0].1.value()["metadata"]["namespace"],
             "default"
         );
         let document = read(
@@ -426,6 +430,6 @@ mod tests {
         assert!(of("default").objects.is_empty());
         let (_, object) = &of("kube-system").objects[0];
         assert_eq!(object.password, Ok(Some(Password(b"x".to_vec()))));
-        assert!(object.value.get("stringData").is_none());
+        assert!(object.value().get("stringData").is_none());
     }
 }

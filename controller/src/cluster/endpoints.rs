@@ -4,12 +4,12 @@ use k8s_openapi::api::discovery::v1::EndpointSlice as ApiSlice;
 use serde_json::Value;
 
 use super::fault::{Conversion, Fault, typed};
-use super::{Meta, ObjectName};
+use super::{Labels, Meta, ObjectName};
 
 /// An EndpointSlice.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct EndpointSlice {
-    /// Name and labels.
+    /// Name and generation; uid, labels and annotations are left out.
     pub meta: Meta,
     /// The Service: same namespace, label `kubernetes.io/service-name`.
     pub service: ObjectName,
@@ -46,7 +46,7 @@ const SERVICE_LABEL: &str = "kubernetes.io/service-name";
 /// Takes an EndpointSlice; `None` for one that says nothing about addresses of a Service.
 pub(super) fn convert(name: &ObjectName, value: &Value) -> Conversion<Option<EndpointSlice>> {
     let (slice, mut notes): (ApiSlice, _) = typed(value)?;
-    let meta = super::meta::convert(name, slice.metadata)?;
+    let mut meta = super::meta::convert(name, slice.metadata)?;
     let ipv6 = match slice.address_type.as_str() {
         "IPv4" => false,
         "IPv6" => true,
@@ -70,6 +70,9 @@ pub(super) fn convert(name: &ObjectName, value: &Value) -> Conversion<Option<End
         notes.push(Fault::new("metadata.labels", message));
         return Ok((None, notes));
     };
+    meta.uid = String::new();
+    // There is a slice for every Service, and of its labels nobody asks for another.
+    (meta.labels, meta.annotations) = (Labels::new(), Labels::new());
     let mut faults = vec![];
     let mut endpoints = vec![];
     for (index, endpoint) in slice.endpoints.into_iter().flatten().enumerate() {
@@ -113,7 +116,7 @@ pub(super) fn convert(name: &ObjectName, value: &Value) -> Conversion<Option<End
     });
     let service = ObjectName {
         namespace: name.namespace.clone(),
-        name: service,
+        name: service.into(),
     };
     Ok((
         Some(EndpointSlice {
@@ -136,8 +139,8 @@ mod tests {
     fn convert(value: Value) -> Conversion<Option<EndpointSlice>> {
         super::convert(
             &ObjectName {
-                namespace: "a".to_owned(),
-                name: "web-1".to_owned(),
+                namespace: "a".into(),
+                name: "web-1".into(),
             },
             &value,
         )

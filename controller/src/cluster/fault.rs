@@ -22,6 +22,11 @@ impl Fault {
             message: message.into(),
         }
     }
+
+    /// Whether the fault is that the kind, as far as we know, has no such field.
+    pub(super) fn is_of_unknown_field(&self) -> bool {
+        self.message == UNKNOWN
+    }
 }
 
 impl std::fmt::Display for Fault {
@@ -127,6 +132,9 @@ fn fault(error: serde_path_to_error::Error<serde_json::Error>) -> Fault {
     Fault::new(field, message)
 }
 
+const UNKNOWN: &str =
+    "there is no such field in this kind, so it has no effect: remove it or correct its name";
+
 /// Whatever stands in `value` and did not survive being read: `known` is the read object, written again.
 fn list_unknown(value: &Value, known: &Value, path: &mut String, unknown: &mut Vec<Fault>) {
     let length = path.len();
@@ -142,7 +150,7 @@ fn list_unknown(value: &Value, known: &Value, path: &mut String, unknown: &mut V
                 path.push_str(key);
                 match known.get(key) {
                     Some(known) => list_unknown(field, known, path, unknown),
-                    None => unknown.push(Fault::new(path.as_str(), unknown_message(path))),
+                    None => unknown.push(Fault::new(path.as_str(), UNKNOWN)),
                 }
                 path.truncate(length);
             }
@@ -155,17 +163,6 @@ fn list_unknown(value: &Value, known: &Value, path: &mut String, unknown: &mut V
             }
         }
         _ => {}
-    }
-}
-
-fn unknown_message(path: &str) -> &'static str {
-    match path {
-        "spec.cidrs" => {
-            "the name of `blocks` up to Cilium 1.15, which nothing reads any more: rename it to `blocks`"
-        }
-        _ => {
-            "there is no such field in this kind, so it has no effect: remove it or correct its name"
-        }
     }
 }
 

@@ -5,7 +5,7 @@ use super::{Fault, Labels, Meta, ObjectName};
 
 /// Reads what is common to all objects; the name is the key the object is known by, its namespace already filled in.
 pub(super) fn convert(name: &ObjectName, meta: ObjectMeta) -> Result<Meta, Vec<Fault>> {
-    let labels: Labels = meta.labels.unwrap_or_default();
+    let labels: Labels = meta.labels.unwrap_or_default().into();
     let mut faults = vec![];
     for (key, value) in &labels {
         let field = || format!("metadata.labels.{key}");
@@ -25,7 +25,7 @@ pub(super) fn convert(name: &ObjectName, meta: ObjectMeta) -> Result<Meta, Vec<F
         generation: meta.generation.unwrap_or_default(),
         created: meta.creation_timestamp.map(|time| time.0.as_second()),
         labels,
-        annotations: meta.annotations.unwrap_or_default(),
+        annotations: meta.annotations.unwrap_or_default().into(),
         deleting: meta.deletion_timestamp.is_some(),
     })
 }

@@ -9,6 +9,7 @@ mod document;
 mod endpoints;
 mod fault;
 mod l2_policy;
+mod labels;
 mod meta;
 mod node;
 mod objects;
@@ -18,9 +19,11 @@ mod pool;
 mod secret;
 mod selector;
 mod service;
+mod shared;
 mod store;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -28,6 +31,7 @@ pub use document::Document;
 pub use endpoints::{Endpoint, EndpointPort, EndpointSlice};
 pub use fault::Fault;
 pub use l2_policy::L2Policy;
+pub use labels::Labels;
 pub use node::{Node, NodeAddress};
 pub use objects::{Kind, Lines, Object, ObjectKey, Objects, Place};
 pub use peering_policy::{
@@ -37,16 +41,18 @@ pub use peering_policy::{
 pub use pod_ip_pool::PodIpPool;
 pub use pool::{Block, Pool, PoolFaults, PoolSpec, RecordedCondition};
 pub use selector::{Requirement, Selector};
+pub(crate) use service::MANAGED_INGRESS;
 pub use service::{IngressEntry, IngressIpMode, Service, ServicePort, TrafficPolicy, Writer};
+pub use shared::{Name, Shared};
 pub use store::{RecordedStatuses, Store};
 
 /// Namespace and name; for cluster-scoped objects the namespace is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectName {
     /// Namespace, `default` where a namespaced object says none.
-    pub namespace: String,
+    pub namespace: Name,
     /// Name.
-    pub name: String,
+    pub name: Name,
 }
 
 impl std::fmt::Display for ObjectName {
@@ -58,9 +64,6 @@ impl std::fmt::Display for ObjectName {
         }
     }
 }
-
-/// Labels of an object.
-pub type Labels = BTreeMap<String, String>;
 
 /// What is common to all objects, as far as anything depends on it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -76,32 +79,32 @@ pub struct Meta {
     /// Labels.
     pub labels: Labels,
     /// Annotations.
-    pub annotations: BTreeMap<String, String>,
+    pub annotations: Labels,
     /// Whether a deletion timestamp is set.
     pub deleting: bool,
 }
 
-/// The cluster at one moment.
+/// The cluster at one moment. A clone costs next to nothing: the maps are shared until one of them changes.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Snapshot {
     /// Whether every kind was listed in full at least once. Nothing is allocated, written or withdrawn before.
     pub complete: bool,
     /// Nodes by name. A node that is known only by its CiliumNode is here too (its labels, addresses and pod CIDRs).
-    pub nodes: BTreeMap<String, Node>,
+    pub nodes: Shared<BTreeMap<String, Node>>,
     /// Services.
-    pub services: BTreeMap<ObjectName, Service>,
-    /// EndpointSlices by the Service they belong to.
-    pub endpoints: BTreeMap<ObjectName, Vec<EndpointSlice>>,
+    pub services: Shared<BTreeMap<ObjectName, Arc<Service>>>,
+    /// EndpointSlices by the Service they belong to, by their own name.
+    pub endpoints: Shared<BTreeMap<ObjectName, Arc<[Arc<EndpointSlice>]>>>,
     /// CiliumLoadBalancerIPPools by name.
-    pub pools: BTreeMap<String, Pool>,
+    pub pools: Shared<BTreeMap<String, Pool>>,
     /// CiliumBGPPeeringPolicies by name.
-    pub peering_policies: BTreeMap<String, PeeringPolicy>,
+    pub peering_policies: Shared<BTreeMap<String, PeeringPolicy>>,
     /// CiliumL2AnnouncementPolicies by name.
-    pub l2_policies: BTreeMap<String, L2Policy>,
+    pub l2_policies: Shared<BTreeMap<String, L2Policy>>,
     /// CiliumPodIPPools by name.
-    pub pod_ip_pools: BTreeMap<String, PodIpPool>,
+    pub pod_ip_pools: Shared<BTreeMap<String, PodIpPool>>,
     /// Secrets of the BGP secrets namespace, by name, key `password` only; `None` where the Secret lacks that key.
-    pub passwords: BTreeMap<String, Option<Password>>,
+    pub passwords: Shared<BTreeMap<String, Option<Password>>>,
     /// Kinds that the API server refuses to show us, with what it said. Such a kind counts as listed, so that the rest
     /// works; of a kind that was readable before, the objects known last stay.
     pub unreadable: BTreeMap<Kind, String>,

@@ -199,8 +199,8 @@ mod tests {
 
     fn named(name: &str) -> ObjectName {
         ObjectName {
-            namespace: String::new(),
-            name: name.to_owned(),
+            namespace: "".into(),
+            name: name.into(),
         }
     }
 

@@ -1,12 +1,13 @@
 //! The objects as they were given: untyped, each with the place it came from.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{Fault, ObjectName, Password, Problem};
+use super::{Fault, ObjectName, Password, Problem, Shared};
 
 /// The kinds that are read. All others are ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -23,74 +24,123 @@ pub enum Kind {
     CiliumPodIPPool,
 }
 
-/// Kind, API group and the versions in which the kind is read, and whether it lives in a namespace.
-pub(super) const KINDS: [(Kind, &str, &str, &[&str], bool); 9] = [
-    (Kind::Node, "Node", "", &["v1"], false),
-    (Kind::Service, "Service", "", &["v1"], true),
-    (
+/// What there is to know of a kind: all that it takes to read one more is a row, a variant and a converter.
+#[derive(Debug)]
+pub(super) struct Row {
+    pub(super) kind: Kind,
+    pub(super) name: &'static str,
+    /// As the paths of the API name it.
+    pub(super) plural: &'static str,
+    /// Empty for the core group.
+    pub(super) group: &'static str,
+    /// In which it is read, best first.
+    pub(super) versions: &'static [&'static str],
+    pub(super) namespaced: bool,
+    /// Whether somebody wants the object as it was given: to write its status, or to show it.
+    pub(super) kept: bool,
+}
+
+const fn row(
+    kind: Kind,
+    (name, plural): (&'static str, &'static str),
+    group: &'static str,
+    versions: &'static [&'static str],
+) -> Row {
+    Row {
+        kind,
+        name,
+        plural,
+        group,
+        versions,
+        namespaced: matches!(kind, Kind::Service | Kind::EndpointSlice | Kind::Secret),
+        kept: !matches!(
+            kind,
+            Kind::Node | Kind::EndpointSlice | Kind::Secret | Kind::CiliumNode
+        ),
+    }
+}
+
+/// In the order of the variants.
+pub(super) const KINDS: [Row; 9] = [
+    row(Kind::Node, ("Node", "nodes"), "", &["v1"]),
+    row(Kind::Service, ("Service", "services"), "", &["v1"]),
+    row(
         Kind::EndpointSlice,
-        "EndpointSlice",
+        ("EndpointSlice", "endpointslices"),
         "discovery.k8s.io",
         &["v1"],
-        true,
     ),
-    (Kind::Secret, "Secret", "", &["v1"], true),
-    (Kind::CiliumNode, "CiliumNode", "cilium.io", &["v2"], false),
-    (
+    row(Kind::Secret, ("Secret", "secrets"), "", &["v1"]),
+    row(
+        Kind::CiliumNode,
+        ("CiliumNode", "ciliumnodes"),
+        "cilium.io",
+        &["v2"],
+    ),
+    row(
         Kind::CiliumLoadBalancerIPPool,
-        "CiliumLoadBalancerIPPool",
+        ("CiliumLoadBalancerIPPool", "ciliumloadbalancerippools"),
         "cilium.io",
         &["v2", "v2alpha1"],
-        false,
     ),
-    (
+    row(
         Kind::CiliumBGPPeeringPolicy,
-        "CiliumBGPPeeringPolicy",
+        ("CiliumBGPPeeringPolicy", "ciliumbgppeeringpolicies"),
         "cilium.io",
         &["v2alpha1"],
-        false,
     ),
-    (
+    row(
         Kind::CiliumL2AnnouncementPolicy,
-        "CiliumL2AnnouncementPolicy",
+        ("CiliumL2AnnouncementPolicy", "ciliuml2announcementpolicies"),
         "cilium.io",
         &["v2alpha1"],
-        false,
     ),
-    (
+    row(
         Kind::CiliumPodIPPool,
-        "CiliumPodIPPool",
+        ("CiliumPodIPPool", "ciliumpodippools"),
         "cilium.io",
         &["v2alpha1", "v2"],
-        false,
     ),
 ];
 
 impl Kind {
+    /// Every kind.
+    pub fn all() -> impl Iterator<Item = Self> {
+        KINDS.iter().map(|row| row.kind)
+    }
+
     /// The kind as objects write it.
     pub fn name(self) -> &'static str {
-        self.row().1
+        self.row().name
+    }
+
+    /// The kind as the paths of the API and the rules of a ClusterRole write it: `services`.
+    pub fn plural(self) -> &'static str {
+        self.row().plural
     }
 
     /// The API group, empty for the core one.
     pub fn group(self) -> &'static str {
-        self.row().2
+        self.row().group
+    }
+
+    /// The versions in which the kind is read, best first.
+    pub fn versions(self) -> &'static [&'static str] {
+        self.row().versions
     }
 
     /// Whether objects of the kind live in a namespace.
     pub fn is_namespaced(self) -> bool {
-        self.row().4
+        self.row().namespaced
     }
 
-    fn row(
-        self,
-    ) -> &'static (
-        Self,
-        &'static str,
-        &'static str,
-        &'static [&'static str],
-        bool,
-    ) {
+    /// Whether somebody wants the object as it was given: to write its status, or to show it. Of other kinds an
+    /// incremental [`Store`](super::Store) keeps only what they became.
+    pub fn is_kept(self) -> bool {
+        self.row().kept
+    }
+
+    fn row(self) -> &'static Row {
         // The table lists every variant in order; a test goes through them all.
         &KINDS[self as usize]
     }
@@ -112,14 +162,106 @@ impl std::fmt::Display for ObjectKey {
 }
 
 /// An object as it was given, without nulls. A Secret's object holds nothing secret.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Object {
-    /// The whole object; a namespaced one always says its namespace.
-    pub value: Value,
+    form: Form,
     /// Where it stands, for objects from files.
     pub place: Option<Place>,
     /// A Secret's password, or why it cannot be read.
     pub password: Result<Option<Password>, Fault>,
+}
+
+/// A value in memory is several times as large as its text, and of thousands only a few are ever looked at again.
+#[derive(Clone, Debug)]
+enum Form {
+    Value(Value),
+    Text(Box<str>),
+}
+
+impl Object {
+    pub(super) fn new(
+        value: Value,
+        place: Option<Place>,
+        password: Result<Option<Password>, Fault>,
+    ) -> Self {
+        Self {
+            form: Form::Value(value),
+            place,
+            password,
+        }
+    }
+
+    /// The whole object; a namespaced one always says its namespace.
+    pub fn value(&self) -> Cow<'_, Value> {
+        match &self.form {
+            Form::Value(value) => Cow::Borrowed(value),
+            // It was written by us from a value, and nesting is limited where values come from.
+            Form::Text(text) => Cow::Owned(serde_json::from_str(text).unwrap_or_default()),
+        }
+    }
+
+    /// `metadata.uid` and `metadata.resourceVersion`, empty where there is none; of a text nothing else is kept.
+    pub fn version(&self) -> (String, String) {
+        #[derive(Default, serde::Deserialize)]
+        #[serde(default)]
+        struct Head {
+            metadata: Metadata,
+        }
+        #[derive(Default, serde::Deserialize)]
+        #[serde(default, rename_all = "camelCase")]
+        struct Metadata {
+            uid: String,
+            resource_version: String,
+        }
+        let Head { metadata } = match &self.form {
+            Form::Text(text) => serde_json::from_str(text).unwrap_or_default(),
+            Form::Value(value) => {
+                let text = |pointer| {
+                    let text = value.pointer(pointer).and_then(Value::as_str);
+                    text.unwrap_or_default().to_owned()
+                };
+                let metadata = Metadata {
+                    uid: text("/metadata/uid"),
+                    resource_version: text("/metadata/resourceVersion"),
+                };
+                Head { metadata }
+            }
+        };
+        (metadata.uid, metadata.resource_version)
+    }
+
+    /// The same object in little memory.
+    pub fn into_compact(mut self) -> Self {
+        if let Form::Value(value) = &self.form {
+            self.form = Form::Text(value.to_string().into_boxed_str());
+        }
+        self
+    }
+
+    /// Forgets who manages which field.
+    pub(super) fn forget_managers(&mut self) {
+        if let Form::Value(value) = &mut self.form
+            && let Some(Value::Object(metadata)) = value.get_mut("metadata")
+        {
+            metadata.remove("managedFields");
+        }
+    }
+
+    /// Whether the object says the same, wherever it stands.
+    pub(super) fn says_the_same(&self, other: &Self) -> bool {
+        let same_form = match (&self.form, &other.form) {
+            (Form::Text(one), Form::Text(other)) => one == other,
+            (Form::Value(one), Form::Value(other)) => one == other,
+            _ => self.value() == other.value(),
+        };
+        same_form && self.password == other.password
+    }
+}
+
+impl PartialEq for Object {
+    fn eq(&self, other: &Self) -> bool {
+        self.place == other.place && self.says_the_same(other)
+    }
 }
 
 /// A document of a file.
@@ -168,7 +310,8 @@ impl Place {
 /// The raw store: every object of a kind that is read, each once.
 #[derive(Clone, Debug, Default)]
 pub struct Objects {
-    objects: BTreeMap<ObjectKey, Arc<Object>>,
+    /// A clone shares the kinds in which nothing changed.
+    kinds: [Shared<BTreeMap<ObjectKey, Arc<Object>>>; KINDS.len()],
     problems: Vec<Problem>,
 }
 
@@ -176,7 +319,7 @@ impl Objects {
     /// Adds an object. The first one of a key stays; one that comes later is a problem that names both places.
     pub fn insert(&mut self, key: ObjectKey, object: Arc<Object>) {
         let place = |object: &Object| object.place.as_ref().map(|place| place.of(""));
-        match self.objects.entry(key) {
+        match self.kinds[key.kind as usize].entry(key) {
             Entry::Vacant(entry) => drop(entry.insert(object)),
             Entry::Occupied(entry) => {
                 let first = place(entry.get()).unwrap_or_else(|| "another place".to_owned());
@@ -193,6 +336,18 @@ impl Objects {
         }
     }
 
+    /// Puts an object in the place of whatever there is of its key.
+    pub fn replace(&mut self, key: ObjectKey, object: Arc<Object>) {
+        self.kinds[key.kind as usize].insert(key, object);
+    }
+
+    /// Takes an object out.
+    pub fn remove(&mut self, key: &ObjectKey) {
+        if self.find(key).is_some() {
+            self.kinds[key.kind as usize].remove(key);
+        }
+    }
+
     /// Adds a problem with something that became no object.
     pub fn add_problem(&mut self, problem: Problem) {
         self.problems.push(problem);
@@ -200,24 +355,17 @@ impl Objects {
 
     /// The object of a key.
     pub fn find(&self, key: &ObjectKey) -> Option<&Arc<Object>> {
-        self.objects.get(key)
+        self.kinds[key.kind as usize].get(key)
     }
 
     /// All objects, by kind, namespace and name.
     pub fn iter(&self) -> impl Iterator<Item = (&ObjectKey, &Arc<Object>)> {
-        self.objects.iter()
+        self.kinds.iter().flat_map(|objects| objects.iter())
     }
 
     /// All objects of a kind, by namespace and name.
     pub fn of_kind(&self, kind: Kind) -> impl Iterator<Item = (&ObjectKey, &Arc<Object>)> {
-        self.objects
-            .range(
-                ObjectKey {
-                    kind,
-                    name: ObjectName::default(),
-                }..,
-            )
-            .take_while(move |(key, _)| key.kind == kind)
+        self.kinds[kind as usize].iter()
     }
 
     /// What was wrong with what was given.
@@ -234,10 +382,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_version_is_the_same_in_both_forms() {
+        let metadata =
+            json!({"annotations": {"resourceVersion": "1"}, "uid": "u", "resourceVersion": "7"});
+        for (metadata, version) in [(metadata, ("u", "7")), (json!({"name": "x"}), ("", ""))] {
+            let object = Object::new(json!({"metadata": metadata}), None, Ok(None));
+            let version = (version.0.to_owned(), version.1.to_owned());
+            assert_eq!(object.version(), version);
+            assert_eq!(object.into_compact().version(), version);
+        }
+    }
+
+    #[test]
     fn the_table_of_kinds_is_in_the_order_of_the_variants() {
-        for (index, (kind, name, ..)) in KINDS.iter().enumerate() {
-            assert_eq!(*kind as usize, index);
-            assert_eq!(kind.name(), *name);
+        for (index, row) in KINDS.iter().enumerate() {
+            assert_eq!(row.kind as usize, index);
+            assert_eq!(row.kind.name(), row.name);
         }
     }
 
@@ -257,7 +417,7 @@ mod tests {
                 objects.insert(key, object);
             }
         }
-        assert_eq!(objects.iter().next().unwrap().1.value["line"], 3);
+        assert_eq!(objects.iter().next().unwrap().1.value()["line"], 3);
         assert_eq!(objects.problems()[0].place.as_deref(), Some("b.yaml:9"));
         assert!(objects.problems()[0].message.contains("a.yaml:3"));
     }

@@ -22,11 +22,11 @@ impl PodIpPool {
         let mut labels = self.meta.labels.clone();
         labels.insert(
             "io.cilium.podippool.namespace".to_owned(),
-            self.meta.name.namespace.clone(),
+            self.meta.name.namespace.to_string(),
         );
         labels.insert(
             "io.cilium.podippool.name".to_owned(),
-            self.meta.name.name.clone(),
+            self.meta.name.name.to_string(),
         );
         labels
     }
@@ -56,8 +56,8 @@ mod tests {
     #[test]
     fn only_what_is_needed_is_read() {
         let name = ObjectName {
-            namespace: String::new(),
-            name: "blue".to_owned(),
+            namespace: "".into(),
+            name: "blue".into(),
         };
         let value = json!({"metadata": {"labels": {"io.cilium.podippool.name": "fake"}}, "spec": {"ipv4": {"cidrs": ["10.0.0.0/8"], "maskSize": 26}}});
         let (pool, notes) = convert(&name, &value).unwrap();

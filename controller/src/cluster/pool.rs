@@ -3,7 +3,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde_json::Value;
 
-use crate::crd::{CiliumLoadBalancerIPPool, PoolBlock};
+use crate::crd::{CiliumLoadBalancerIPPool, CiliumLoadBalancerIPPoolSpec, PoolBlock};
 
 use super::fault::{Fault, partly_typed, typed};
 use super::{Meta, ObjectName, Selector};
@@ -160,8 +160,9 @@ fn convert_spec(
     let spec = &object.spec;
     let disabled = spec.disabled.unwrap_or(false);
     let (mut faults, mut blocks, mut block_faults) = (vec![], vec![], vec![]);
-    for (index, block) in spec.blocks.iter().flatten().enumerate() {
-        let field = format!("spec.blocks[{index}]");
+    let (list, listed) = listed_blocks(spec, &mut notes);
+    for (index, block) in listed.iter().enumerate() {
+        let field = format!("spec.{list}[{index}]");
         match convert_block(block) {
             Ok(converted) => {
                 blocks.push(converted);
@@ -183,7 +184,7 @@ fn convert_spec(
             false
         }
     };
-    if spec.blocks.as_ref().is_none_or(Vec::is_empty) {
+    if listed.is_empty() {
         notes.push(Fault::new(
             "spec.blocks",
             "there is no block, so the pool has no address to give",
@@ -222,6 +223,27 @@ fn convert_spec(
         faults,
         notes,
     }
+}
+
+/// The list that counts, and its name. Up to Cilium 1.15 `blocks` was called `cidrs`; a manifest for old and new releases
+/// has both, with the same ranges in them, so only one of them may count.
+fn listed_blocks<'a>(
+    spec: &'a CiliumLoadBalancerIPPoolSpec,
+    notes: &mut Vec<Fault>,
+) -> (&'static str, &'a [PoolBlock]) {
+    let blocks = spec.blocks.as_deref().unwrap_or_default();
+    let cidrs = spec.cidrs.as_deref().unwrap_or_default();
+    if cidrs.is_empty() {
+        return ("blocks", blocks);
+    }
+    if blocks.is_empty() {
+        let note = "the name of `blocks` up to Cilium 1.15, still read here but not by Cilium itself: rename it to `blocks`";
+        notes.push(Fault::new("spec.cidrs", note));
+        return ("cidrs", cidrs);
+    }
+    let note = "the name of `blocks` up to Cilium 1.15, which is not read where there are `blocks`: remove it";
+    notes.push(Fault::new("spec.cidrs", note));
+    ("blocks", blocks)
 }
 
 fn convert_block(block: &PoolBlock) -> Result<Block, String> {
@@ -309,8 +331,8 @@ mod tests {
 
     fn convert(spec: Value) -> ConvertedPool {
         let name = ObjectName {
-            namespace: String::new(),
-            name: "p".to_owned(),
+            namespace: "".into(),
+            name: "p".into(),
         };
         super::convert(
             &name,
@@ -428,13 +450,31 @@ mod tests {
     }
 
     #[test]
-    fn the_old_name_of_blocks_is_told() {
-        let converted = convert(json!({"cidrs": [{"cidr": "10.0.0.0/24"}]}));
+    fn the_old_name_of_blocks_counts_where_there_are_no_blocks_and_is_told() {
+        let converted = convert(json!({"cidrs": [{"cidr": "10.0.0.0/30"}]}));
+        assert_eq!(
+            converted.pool.spec.unwrap().blocks,
+            [block("10.0.0.0", "10.0.0.3", true)]
+        );
+        let notes: Vec<_> = converted.notes.iter().map(Fault::to_string).collect();
+        assert_eq!(notes.len(), 1, "{notes:?}");
+        assert!(notes[0].starts_with("spec.cidrs: ") && notes[0].contains("rename it to `blocks`"));
+
+        let both = convert(
+            json!({"blocks": [{"cidr": "10.0.0.0/30"}], "cidrs": [{"cidr": "10.0.0.0/30"}]}),
+        );
+        assert_eq!(
+            both.pool.spec.unwrap().blocks.len(),
+            1,
+            "not in conflict with itself"
+        );
+        assert!(both.notes[0].to_string().contains("remove it"));
+
+        let broken = convert(json!({"cidrs": [{"cidr": "10.0.0.0"}]}));
+        let faults = broken.pool.spec.unwrap_err();
         assert!(
-            converted
-                .notes
-                .iter()
-                .any(|note| note.to_string().contains("rename it to `blocks`"))
+            faults.blocks[0].starts_with("spec.cidrs[0]: "),
+            "{faults:?}"
         );
     }
 }

@@ -1,7 +1,7 @@
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::{Service as ApiService, ServicePort as ApiPort};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use serde_json::Value;
 
 use super::fault::{Conversion, Fault, typed};
@@ -10,7 +10,7 @@ use super::{Labels, Meta, ObjectName, Selector};
 /// A Service, as far as allocation and announcing depend on it. Kept for every type, so that a change of type is seen.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Service {
-    /// Name, labels, annotations.
+    /// Name, labels, and those annotations whose domain is Cilium's or ours.
     pub meta: Meta,
     /// `spec.type` is `LoadBalancer`.
     pub is_load_balancer: bool,
@@ -25,7 +25,7 @@ pub struct Service {
     /// `spec.ports`.
     pub ports: Vec<ServicePort>,
     /// `spec.selector`.
-    pub selector: BTreeMap<String, String>,
+    pub selector: Labels,
     /// `spec.externalTrafficPolicy`.
     pub external_traffic_policy: TrafficPolicy,
     /// `spec.internalTrafficPolicy`.
@@ -42,6 +42,11 @@ pub struct Service {
     pub ingress_writer: Option<Writer>,
     /// The condition `cilium.io/IPAMRequestSatisfied` as recorded: status, reason, message, lastTransitionTime.
     pub recorded_condition: Option<(String, String, String, String)>,
+    /// The message of the condition `fairway.dev/ForeignController`, where it stands there as True; where it stands there
+    /// otherwise, an empty one.
+    pub recorded_foreign: Option<String>,
+    /// Whether a new leader's mark, the condition `fairway.dev/TakenOver`, stands there.
+    pub taken_over: bool,
 }
 
 /// An owner of a field, from `metadata.managedFields`.
@@ -100,7 +105,11 @@ pub enum IngressIpMode {
 const NAMESPACE_LABEL: &str = "io.kubernetes.service.namespace";
 const NAME_LABEL: &str = "io.kubernetes.service.name";
 const HEADLESS_LABEL: &str = "service.kubernetes.io/headless";
+/// Where `fieldsV1` says that somebody manages `status.loadBalancer.ingress`.
+pub(crate) const MANAGED_INGRESS: &str = "/f:status/f:loadBalancer/f:ingress";
 const SATISFIED: &str = "cilium.io/IPAMRequestSatisfied";
+const FOREIGN_CONTROLLER: &str = "fairway.dev/ForeignController";
+const TAKEN_OVER: &str = "fairway.dev/TakenOver";
 
 impl Service {
     /// Whether a selector over Services selects this one: by its own labels and by the two pseudo labels for namespace
@@ -113,17 +122,29 @@ impl Service {
         })
     }
 
+    /// Whether the status carries a condition that only Fairway writes: those exist only while they are true, so somebody
+    /// has to look whether it still is.
+    pub fn is_marked(&self) -> bool {
+        self.recorded_foreign.is_some() || self.taken_over
+    }
+
     /// Takes over what a status says.
     pub(super) fn take_status(&mut self, status: &Value) {
         self.ingress = ingress(status);
-        self.recorded_condition = recorded_condition(status);
+        let conditions = OurConditions::read(status);
+        self.recorded_condition = conditions.satisfied;
+        self.recorded_foreign = conditions.foreign;
+        self.taken_over = conditions.taken_over;
     }
 
     /// The labels that selectors over Services see, as a map of their own.
     pub fn selector_labels(&self) -> Labels {
         let mut labels = self.meta.labels.clone();
-        labels.insert(NAMESPACE_LABEL.to_owned(), self.meta.name.namespace.clone());
-        labels.insert(NAME_LABEL.to_owned(), self.meta.name.name.clone());
+        labels.insert(
+            NAMESPACE_LABEL.to_owned(),
+            self.meta.name.namespace.to_string(),
+        );
+        labels.insert(NAME_LABEL.to_owned(), self.meta.name.name.to_string());
         labels
     }
 }
@@ -131,7 +152,9 @@ impl Service {
 /// Takes a Service; `status` is the recorded one where there is a record, else the object's own.
 pub(super) fn convert(name: &ObjectName, value: &Value, status: &Value) -> Conversion<Service> {
     let (service, mut notes): (ApiService, _) = typed(&super::without_status(value))?;
-    let meta = super::meta::convert(name, service.metadata)?;
+    let ingress_writer = ingress_writer(service.metadata.managed_fields.as_deref());
+    let mut meta = super::meta::convert(name, service.metadata)?;
+    meta.annotations.retain(|key, _| may_be_read(key));
     let spec = service.spec.unwrap_or_default();
     let mut faults = vec![];
 
@@ -198,8 +221,8 @@ pub(super) fn convert(name: &ObjectName, value: &Value, status: &Value) -> Conve
     if !faults.is_empty() {
         return Err(faults);
     }
+    let conditions = OurConditions::read(status);
     let service = Service {
-        ingress_writer: None,
         meta,
         is_load_balancer: kind == "LoadBalancer",
         class: spec.load_balancer_class,
@@ -207,16 +230,43 @@ pub(super) fn convert(name: &ObjectName, value: &Value, status: &Value) -> Conve
         ip_family_policy,
         ip_families,
         ports,
-        selector: spec.selector.unwrap_or_default(),
+        selector: spec.selector.unwrap_or_default().into(),
         external_traffic_policy,
         internal_traffic_policy,
         cluster_ips,
         headless,
         external_ips,
         ingress: ingress(status),
-        recorded_condition: recorded_condition(status),
+        ingress_writer,
+        recorded_condition: conditions.satisfied,
+        recorded_foreign: conditions.foreign,
+        taken_over: conditions.taken_over,
     };
     Ok((service, notes))
+}
+
+/// Whether an annotation can mean anything to us; Helm, Flux and `kubectl` leave many more.
+fn may_be_read(key: &str) -> bool {
+    let domain = key.split_once('/').map_or("", |(domain, _)| domain);
+    domain.contains("cilium") || domain.ends_with("fairway.dev")
+}
+
+/// Whoever wrote `status.loadBalancer.ingress` last.
+fn ingress_writer(managed: Option<&[ManagedFieldsEntry]>) -> Option<Writer> {
+    let wrote_ingress = |entry: &&ManagedFieldsEntry| {
+        let fields = entry.fields_v1.as_ref().map(|fields| &fields.0);
+        fields.is_some_and(|fields| fields.pointer(MANAGED_INGRESS).is_some())
+    };
+    let seconds = |entry: &&ManagedFieldsEntry| entry.time.as_ref().map(|time| time.0.as_second());
+    managed
+        .into_iter()
+        .flatten()
+        .filter(wrote_ingress)
+        .max_by_key(seconds)
+        .map(|entry| Writer {
+            manager: entry.manager.clone().unwrap_or_default(),
+            time: seconds(&entry),
+        })
 }
 
 /// `status.loadBalancer.ingress`, whoever wrote it: what cannot be read is an entry without address.
@@ -240,18 +290,41 @@ fn ingress(status: &Value) -> Vec<IngressEntry> {
         .collect()
 }
 
-fn recorded_condition(status: &Value) -> Option<(String, String, String, String)> {
-    super::recorded_conditions(status)
-        .into_iter()
-        .find(|condition| condition.kind == SATISFIED)
-        .map(|condition| {
-            (
-                condition.status,
-                condition.reason,
-                condition.message,
-                condition.last_transition_time,
-            )
-        })
+/// The recorded conditions that are ours.
+#[derive(Default)]
+struct OurConditions {
+    satisfied: Option<(String, String, String, String)>,
+    foreign: Option<String>,
+    taken_over: bool,
+}
+
+impl OurConditions {
+    fn read(status: &Value) -> Self {
+        let mut ours = Self::default();
+        for condition in super::recorded_conditions(status) {
+            match condition.kind.as_str() {
+                SATISFIED if ours.satisfied.is_none() => {
+                    ours.satisfied = Some((
+                        condition.status,
+                        condition.reason,
+                        condition.message,
+                        condition.last_transition_time,
+                    ));
+                }
+                FOREIGN_CONTROLLER => {
+                    let holds = condition.status == "True";
+                    ours.foreign = Some(if holds {
+                        condition.message
+                    } else {
+                        String::new()
+                    });
+                }
+                TAKEN_OVER => ours.taken_over = true,
+                _ => {}
+            }
+        }
+        ours
+    }
 }
 
 fn ports(ports: Vec<ApiPort>, faults: &mut Vec<Fault>) -> Vec<ServicePort> {
@@ -314,8 +387,8 @@ mod tests {
 
     fn convert(value: &Value) -> Conversion<Service> {
         let name = ObjectName {
-            namespace: "networking".to_owned(),
-            name: "web".to_owned(),
+            namespace: "networking".into(),
+            name: "web".into(),
         };
         super::convert(&name, value, value.get("status").unwrap_or(&Value::Null))
     }
@@ -383,7 +456,13 @@ mod tests {
     #[test]
     fn a_broken_status_is_nobodys_reason_to_refuse_a_service() {
         let (service, _) = convert(&json!({"spec": {}, "status": {"loadBalancer": {"ingress": "all of them"}, "conditions": [7, {}]}})).unwrap();
-        assert!(service.ingress.is_empty());
+        assert!(service.ingress.is_empty() && !service.is_marked());
+    }
+
+    #[test]
+    fn a_condition_that_only_we_write_is_noticed() {
+        let (service, _) = convert(&json!({"spec": {}, "status": {"conditions": [{"type": "Ready"}, {"type": "fairway.dev/ForeignController"}]}})).unwrap();
+        assert!(service.is_marked());
     }
 
     #[test]

@@ -3,7 +3,10 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Which nodes answer ARP and NDP for which Services.
+use super::schema;
+
+/// Which nodes answer their neighbours (ARP, NDP) for the addresses of which Services. With neither `loadBalancerIPs` nor
+/// `externalIPs` it does nothing.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "cilium.io",
@@ -20,21 +23,24 @@ use serde::{Deserialize, Serialize};
 pub struct CiliumL2AnnouncementPolicySpec {
     /// The nodes that may answer; absent and `{}`: every node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::label_selector")]
     pub node_selector: Option<LabelSelector>,
     /// The Services; absent and `{}`: every Service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::label_selector")]
     pub service_selector: Option<LabelSelector>,
-    /// Regular expressions for the names of interfaces; absent and empty: every usable one.
+    /// The network interfaces behind which they answer: regular expressions (RE2) of which one must match anywhere in an
+    /// interface's name. Absent and empty: every usable interface.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interfaces: Option<Vec<String>>,
-    /// Answer for `status.loadBalancer.ingress`.
+    /// Answer for the addresses in the Services' `status.loadBalancer.ingress`; absent: no.
     #[serde(
         default,
         rename = "loadBalancerIPs",
         skip_serializing_if = "Option::is_none"
     )]
     pub load_balancer_ips: Option<bool>,
-    /// Answer for `spec.externalIPs`.
+    /// Answer for the addresses in the Services' `spec.externalIPs`; absent: no.
     #[serde(
         default,
         rename = "externalIPs",
@@ -48,5 +54,6 @@ pub struct CiliumL2AnnouncementPolicySpec {
 pub struct CiliumL2AnnouncementPolicyStatus {
     /// Faults of selectors and interface patterns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::conditions")]
     pub conditions: Option<Vec<Condition>>,
 }

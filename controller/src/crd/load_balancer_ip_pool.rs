@@ -3,6 +3,8 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::schema;
+
 /// Addresses that Services of type LoadBalancer may get. Versions v2 and v2alpha1 are the same.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
@@ -27,10 +29,15 @@ pub struct CiliumLoadBalancerIPPoolSpec {
     /// The addresses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blocks: Option<Vec<PoolBlock>>,
-    /// The Services that may have them; absent and `{}`: every Service.
+    /// The name of `blocks` up to Cilium 1.15. It counts where there are no `blocks`; rename it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cidrs: Option<Vec<PoolBlock>>,
+    /// The Services that may have them; absent and `{}`: every Service. Besides its labels a Service has its namespace as
+    /// `io.kubernetes.service.namespace` and its name as `io.kubernetes.service.name`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::label_selector")]
     pub service_selector: Option<LabelSelector>,
-    /// `No` keeps the first and the last address of `cidr` blocks back.
+    /// `No` gives the first and the last address of each `cidr` block to nobody, where it has more than two; absent: `Yes`.
     #[serde(
         default,
         rename = "allowFirstLastIPs",
@@ -40,20 +47,21 @@ pub struct CiliumLoadBalancerIPPoolSpec {
     pub allow_first_last_ips: Option<String>,
     /// Gives out nothing new; what is given out stays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = false))]
     pub disabled: Option<bool>,
 }
 
 /// A range of addresses: `cidr`, or `start` with or without `stop`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PoolBlock {
-    /// A prefix; wins over `start` and `stop`.
+    /// A prefix of either family; wins over `start` and `stop`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "cidr"))]
     pub cidr: Option<String>,
-    /// First address.
+    /// The first address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<String>,
-    /// Last address; absent: `start` alone.
+    /// The last address; absent: `start` alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop: Option<String>,
 }
@@ -63,5 +71,6 @@ pub struct PoolBlock {
 pub struct CiliumLoadBalancerIPPoolStatus {
     /// Conflict and counters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::conditions")]
     pub conditions: Option<Vec<Condition>>,
 }

@@ -1,5 +1,45 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+/// Names the resource.
+pub(super) const PLURAL: &str = "ciliumnodes";
+
+/// The definition's `spec`. It lets everything pass and keeps it: what a CiliumNode looks like is for Cilium to say.
+pub(super) fn definition_spec() -> Value {
+    let anything = |description: &str| json!({"description": description, "type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    json!({
+        "group": "cilium.io",
+        "names": {
+            "categories": ["cilium"],
+            "kind": "CiliumNode",
+            "plural": PLURAL,
+            "shortNames": ["cn", "ciliumn"],
+            "singular": "ciliumnode",
+        },
+        "scope": "Cluster",
+        "versions": [{
+            "additionalPrinterColumns": [
+                {"jsonPath": ".metadata.creationTimestamp", "name": "Age", "type": "date"},
+            ],
+            "name": "v2",
+            "schema": {"openAPIV3Schema": {
+                "description": "What Cilium as a network plugin knows of a node.",
+                "type": "object",
+                "properties": {
+                    "apiVersion": {"type": "string", "description": "The group and version of this object's form."},
+                    "kind": {"type": "string", "description": "The kind."},
+                    "metadata": {"type": "object"},
+                    "spec": anything("Addresses and pod CIDRs of the node, among others."),
+                    "status": anything("Whatever Cilium says of the node."),
+                },
+            }},
+            "served": true,
+            "storage": true,
+            "subresources": {"status": {}},
+        }],
+    })
+}
 
 /// A CiliumNode, as far as it is read; Fairway neither installs nor writes it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

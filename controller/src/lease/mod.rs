@@ -1,9 +1,29 @@
-//! Who leads: the Lease `fairway-operator`. Docs: docs/decisions/0003-lease.md.
+//! Who leads: the Lease `fairway-operator`. The protocol and its reasons: docs/decisions/0003-lease.md.
+//!
+//! [`Candidate`] is the protocol and pure: answers of the API server, sightings, heartbeats and time in; requests and
+//! [`Leadership`] out. [`Election`] runs it against a real API server. Nothing here knows what a leader does.
+
+mod election;
+mod link;
+mod liveness;
+mod object;
+mod record;
+mod requests;
+mod shell;
+mod timing;
 
 use std::time::Instant;
 
+pub use election::{Answer, Candidate, Input, Output, Request};
+pub use record::{Change, Record, Release};
+pub use shell::{Election, ElectionConfig, TooMuchToRemember};
+pub use timing::Timing;
+
+/// The Lease's name.
+pub const LEASE: &str = "fairway-operator";
+
 /// What this process may do at present.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Leadership {
     /// Who holds the lease as far as we know: `holderIdentity`; empty where nobody does.
     pub holder: String,
@@ -12,7 +32,7 @@ pub struct Leadership {
 }
 
 /// We lead.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Lead {
     /// `leaseTransitions` of our term: no two terms have the same.
     pub term: u64,

@@ -200,7 +200,7 @@ fn is_address(host: &str) -> bool {
         || bare.parse::<std::net::IpAddr>().is_ok()
 }
 
-fn response(answer: Answer) -> Result<Response<Full<Bytes>>, hyper::http::Error> {
+fn response(answer: Answer) -> Result<Response<Full<Bytes>>, http::Error> {
     let mut response = Response::builder()
         .status(answer.status)
         .header(CONTENT_TYPE, answer.content_type)

@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
+use super::cluster;
 use super::peers::family_name;
+use super::processing::{PROCESSING_BOUNDS, Processing};
 use super::state::{ClusterView, State};
 use crate::net::driver::InstanceStatus;
 
@@ -22,6 +24,10 @@ pub(super) async fn metrics(state: &State) -> String {
     );
     bgp(&mut text, &state.statuses().await);
     addresses(&mut text, &state.view());
+    processing(&mut text, &state.processing());
+    if let Some(numbers) = state.cluster() {
+        cluster::metrics(&mut text, numbers);
+    }
     text.0.push_str("# EOF\n");
     text.0
 }
@@ -123,12 +129,6 @@ fn addresses(text: &mut Text, view: &ClusterView) {
             condition.kind == "cilium.io/PoolConflict" && condition.status == "True"
         })
         .count();
-    let conditions = || {
-        view.addresses
-            .services
-            .values()
-            .filter_map(|service| service.condition.as_ref())
-    };
     for (name, help, value) in [
         (
             "cilium_operator_lbipam_conflicting_pools",
@@ -138,18 +138,38 @@ fn addresses(text: &mut Text, view: &ClusterView) {
         (
             "cilium_operator_lbipam_services_matching",
             "Services that are given addresses here.",
-            conditions().count(),
+            view.addresses.matching,
         ),
         (
             "cilium_operator_lbipam_services_unsatisfied",
             "Of those, Services that did not get all they ask for.",
-            conditions()
-                .filter(|condition| !condition.satisfied)
-                .count(),
+            view.addresses.unsatisfied,
         ),
     ] {
         text.gauge(name, help);
         text.sample(name, &[], value);
+    }
+}
+
+fn processing(text: &mut Text, processing: &Processing) {
+    let name = "cilium_operator_lbipam_event_processing_time_seconds";
+    text.histogram(
+        name,
+        "How long the plan took that answered a change of an object; one sample for each changed object.",
+    );
+    for ((event, resource), times) in processing.times() {
+        let labels = [("event", *event), ("resource", *resource)];
+        let mut below = 0;
+        for (index, count) in times.counts.iter().enumerate() {
+            below += count;
+            let bound = PROCESSING_BOUNDS
+                .get(index)
+                .map_or_else(|| "+Inf".to_owned(), ToString::to_string);
+            let labels = [labels[0], labels[1], ("le", bound.as_str())];
+            text.sample(&format!("{name}_bucket"), &labels, below);
+        }
+        text.sample(&format!("{name}_count"), &labels, below);
+        text.sample(&format!("{name}_sum"), &labels, times.sum.as_secs_f64());
     }
 }
 
@@ -161,15 +181,28 @@ fn borrowed<'a>(labels: &'a [(&'static str, String); 3]) -> Vec<(&'static str, &
 }
 
 #[derive(Default)]
-struct Text(String);
+pub(super) struct Text(String);
 
 // Writing to a `String` cannot fail.
 impl Text {
-    fn gauge(&mut self, name: &str, help: &str) {
-        let _ = writeln!(self.0, "# TYPE {name} gauge\n# HELP {name} {help}");
+    pub(super) fn gauge(&mut self, name: &str, help: &str) {
+        self.family(name, "gauge", help);
     }
 
-    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl std::fmt::Display) {
+    /// The samples of a counter end in `_total`, its name does not.
+    pub(super) fn counter(&mut self, name: &str, help: &str) {
+        self.family(name, "counter", help);
+    }
+
+    pub(super) fn histogram(&mut self, name: &str, help: &str) {
+        self.family(name, "histogram", help);
+    }
+
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        let _ = writeln!(self.0, "# TYPE {name} {kind}\n# HELP {name} {help}");
+    }
+
+    pub(super) fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl std::fmt::Display) {
         self.0.push_str(name);
         for (index, (label, text)) in labels.iter().enumerate() {
             let text = text

@@ -1,8 +1,10 @@
 //! Where the run loop leaves what others may see.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
+use super::cluster::ClusterNumbers;
+use super::processing::Processing;
 use crate::net::changes::Changes;
 use crate::net::driver::{InstanceHandle, InstanceStatus};
 use crate::plan::addresses::AddressPlan;
@@ -15,6 +17,8 @@ pub struct State {
     changes: Changes,
     instances: RwLock<BTreeMap<String, InstanceHandle>>,
     view: RwLock<Arc<ClusterView>>,
+    processing: RwLock<Processing>,
+    cluster: OnceLock<ClusterNumbers>,
 }
 
 /// The cluster after the last plan.
@@ -38,6 +42,8 @@ impl State {
             changes,
             instances: RwLock::default(),
             view: RwLock::default(),
+            processing: RwLock::default(),
+            cluster: OnceLock::new(),
         }
     }
 
@@ -58,6 +64,31 @@ impl State {
             .write()
             .unwrap_or_else(PoisonError::into_inner) = instances;
         self.changes.announce();
+    }
+
+    /// The objects come from an API server, and these are its numbers. Only the first call counts.
+    pub fn set_cluster(&self, numbers: ClusterNumbers) {
+        let _first = self.cluster.set(numbers);
+    }
+
+    pub(super) fn cluster(&self) -> Option<&ClusterNumbers> {
+        self.cluster.get()
+    }
+
+    /// Notes what was planned, and how long it took.
+    pub fn note_processing(&self, note: impl FnOnce(&mut Processing)) {
+        note(
+            &mut self
+                .processing
+                .write()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
+    }
+
+    pub(super) fn processing(&self) -> RwLockReadGuard<'_, Processing> {
+        self.processing
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The cluster looks like this.

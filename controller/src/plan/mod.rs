@@ -3,6 +3,7 @@
 pub mod action;
 pub mod addresses;
 pub mod diff;
+pub mod events;
 mod export;
 pub mod peers;
 mod routes;
@@ -39,6 +40,8 @@ pub struct Settings {
     pub bgp_enabled: bool,
     /// See `bgp_enabled`.
     pub l2_enabled: bool,
+    /// How long a Service that is gone may come back to its address; zero remembers nothing.
+    pub address_memory: Duration,
 }
 
 /// What this node's BGP should look like.

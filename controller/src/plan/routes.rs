@@ -51,7 +51,7 @@ pub(super) fn plan(
                 continue;
             }
             let ingress = planned.map_or(&service.ingress, |status| &status.ingress);
-            let endpoints = endpoints.map_or(&[][..], Vec::as_slice);
+            let endpoints = endpoints.map_or(&[][..], |slices| slices);
             let candidate = Candidate {
                 settings,
                 node,
@@ -157,7 +157,7 @@ struct Candidate<'a> {
     node: &'a Node,
     service: &'a Service,
     ingress: &'a [IngressEntry],
-    endpoints: &'a [EndpointSlice],
+    endpoints: &'a [Arc<EndpointSlice>],
 }
 
 impl<'a> Candidate<'a> {

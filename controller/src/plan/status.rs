@@ -9,16 +9,24 @@ use std::net::IpAddr;
 use serde_json::{Map, Value, json};
 
 use super::addresses::{PoolCondition, ServiceStatus};
-use crate::cluster::{IngressEntry, IngressIpMode};
+use crate::cluster::{IngressEntry, IngressIpMode, Pool, Service};
 
 /// The condition that says whether a Service got what it asks for.
 pub const REQUEST_SATISFIED: &str = "cilium.io/IPAMRequestSatisfied";
 /// The condition that says why an object cannot be taken as it stands. It exists only while that is so.
 pub const INVALID: &str = "fairway.dev/Invalid";
+/// The condition that names another controller which keeps writing a Service's addresses. It exists only while that is so.
+pub const FOREIGN_CONTROLLER: &str = "fairway.dev/ForeignController";
+/// The mark that a new leader sets so that nothing its predecessor may still have under way can succeed. It goes with the
+/// next write.
+pub const TAKEN_OVER: &str = "fairway.dev/TakenOver";
+/// Who we are among the managers of fields.
+pub const FIELD_MANAGER: &str = "fairway";
 
 /// The Service with its desired status.
 ///
-/// `now` is the time in RFC 3339 form, taken as `lastTransitionTime` where the condition is new or changes between True and
+/// [`FOREIGN_CONTROLLER`] comes and goes with [`ServiceStatus::foreign`]; [`TAKEN_OVER`] goes always. `now` is the time in
+/// RFC 3339 form, taken as `lastTransitionTime` where the condition is new or changes between True and
 /// False. Ingress entries that stay keep everything they carry; a new one is written with `ipMode: VIP`.
 pub fn service_status_json(object: &Value, desired: &ServiceStatus, now: &str) -> Value {
     let mut object = object.clone();
@@ -48,7 +56,71 @@ pub fn service_status_json(object: &Value, desired: &ServiceStatus, now: &str) -
         observed_generation: None,
     });
     set_condition(&mut object, REQUEST_SATISFIED, wanted.as_ref(), now);
+    let message = desired.foreign.as_deref().map(foreign_message);
+    let wanted = message.as_deref().map(|message| Wanted {
+        kind: FOREIGN_CONTROLLER,
+        status: "True",
+        reason: "ForeignController",
+        message,
+        observed_generation: None,
+    });
+    set_condition(&mut object, FOREIGN_CONTROLLER, wanted.as_ref(), now);
+    set_condition(&mut object, TAKEN_OVER, None, now);
     object
+}
+
+/// Whether a Service carries already what is wanted, as far as a look without its object can tell.
+pub fn is_as_desired(service: &Service, desired: &ServiceStatus) -> bool {
+    let addresses_match = service.ingress.len() == desired.ingress.len()
+        && service
+            .ingress
+            .iter()
+            .zip(&desired.ingress)
+            .all(|(is, wanted)| is.ip == wanted.ip && is.hostname == wanted.hostname);
+    let condition_matches = match (&service.recorded_condition, &desired.condition) {
+        (None, None) => true,
+        (Some((status, reason, message, _)), Some(wanted)) => {
+            (status == "True") == wanted.satisfied
+                && (status == "True" || status == "False")
+                && reason == wanted.reason
+                && *message == wanted.message
+        }
+        _ => false,
+    };
+    let foreign_matches = match (&service.recorded_foreign, &desired.foreign) {
+        (None, None) => true,
+        (Some(recorded), Some(wanted)) => *recorded == foreign_message(wanted),
+        _ => false,
+    };
+    addresses_match && condition_matches && foreign_matches && !service.taken_over
+}
+
+/// Whether a pool carries already the conditions that are wanted.
+pub fn is_pool_as_desired(pool: &Pool, conditions: &[PoolCondition]) -> bool {
+    let recorded = |kind: &str| {
+        pool.recorded_conditions
+            .iter()
+            .find(|recorded| recorded.kind == kind)
+    };
+    let generation = (pool.meta.generation != 0).then_some(pool.meta.generation);
+    let is_recorded = |wanted: &PoolCondition| {
+        recorded(wanted.kind).is_some_and(|recorded| {
+            recorded.status == wanted.status
+                && recorded.reason == wanted.reason
+                && recorded.message == wanted.message
+                && (generation.is_none() || recorded.observed_generation == generation)
+        })
+    };
+    let invalid = conditions.iter().any(|wanted| wanted.kind == INVALID);
+    conditions.iter().all(is_recorded) && (invalid || recorded(INVALID).is_none())
+}
+
+/// What is said to a Service that another controller keeps writing.
+pub fn foreign_message(manager: &str) -> String {
+    format!(
+        "{manager} keeps writing addresses into this Service, so Fairway leaves them as they are: set spec.loadBalancerClass \
+         so that one of the two serves it, or switch {manager} off for it"
+    )
 }
 
 /// The pool with its desired conditions.
@@ -348,6 +420,32 @@ mod tests {
             ),
             untouched
         );
+    }
+
+    #[test]
+    fn a_foreign_controller_is_named_for_as_long_as_it_is_there_and_a_mark_of_takeover_goes() {
+        let mark = json!({"type": TAKEN_OVER, "status": "True"});
+        let other = json!({"type": "example.com/Other", "status": "True"});
+        let object = json!({"status": {"conditions": [other, mark]}});
+        let desired = ServiceStatus {
+            ingress: vec![],
+            condition: None,
+            foreign: Some("metallb-controller".into()),
+        };
+        let written = service_status_json(&object, &desired, NOW);
+        let conditions = written["status"]["conditions"].as_array().unwrap();
+        assert_eq!(conditions[0], other);
+        assert_eq!(conditions[1]["type"], FOREIGN_CONTROLLER);
+        assert_eq!(conditions[1]["status"], "True");
+        let message = conditions[1]["message"].as_str().unwrap();
+        assert!(message.contains("metallb-controller"), "{message}");
+        assert_eq!(conditions.len(), 2);
+        let alone = ServiceStatus {
+            foreign: None,
+            ..desired
+        };
+        let cleaned = service_status_json(&written, &alone, NOW);
+        assert_eq!(cleaned["status"]["conditions"], json!([other]));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Snapshots for tests of the plan, made from objects as people write them.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::cluster::{Document, Objects, RecordedStatuses, Snapshot, Store};
@@ -29,6 +31,7 @@ pub(super) fn settings() -> Settings {
         ipv6: true,
         bgp_enabled: true,
         l2_enabled: true,
+        address_memory: Duration::from_secs(3600),
     }
 }
 

@@ -1,7 +1,9 @@
 //! Where objects come from: a source keeps the newest view of them in a channel.
 
+pub mod cilium_operator;
 pub mod directory;
 mod files;
+pub mod kubernetes;
 mod yaml;
 
 use std::sync::Arc;
@@ -49,7 +51,7 @@ impl Observed {
     }
 
     fn with_status(&self, key: &ObjectKey, object: &Object) -> Value {
-        let mut value = object.value.clone();
+        let mut value = object.value().into_owned();
         if let (Some(status), Some(fields)) = (self.recorded.get(key), value.as_object_mut()) {
             fields.insert("status".to_owned(), (**status).clone());
         }

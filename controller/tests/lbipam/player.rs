@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use controller::cluster::{Document, Objects, RecordedStatuses, Store};
 use controller::plan::Settings;
-use controller::plan::addresses::AddressBook;
+use controller::plan::addresses::{AddressBook, Memory};
 use controller::plan::status::{pool_status_json, service_status_json};
 use serde_json::{Map, Value, json};
 
@@ -77,6 +77,8 @@ struct Cluster {
     objects: BTreeMap<Key, Value>,
     /// `None` while the planner is stopped.
     planner: Option<(Store, AddressBook)>,
+    /// What another process knows, which looks on and takes over.
+    follower: Memory,
     settings: Settings,
     epoch: Instant,
     passed: Duration,
@@ -94,6 +96,7 @@ impl Cluster {
         Self {
             objects: BTreeMap::new(),
             planner: Some(Default::default()),
+            follower: Memory::default(),
             settings: Settings {
                 node: "n1".into(),
                 no_service_endpoints_routable: true,
@@ -102,6 +105,7 @@ impl Cluster {
                 ipv6: true,
                 bgp_enabled: true,
                 l2_enabled: true,
+                address_memory: Duration::from_secs(3600),
             },
             epoch,
             passed: Duration::from_secs(100),
@@ -111,11 +115,17 @@ impl Cluster {
     }
 
     fn stop(&mut self) {
+        let now = self.epoch + self.passed;
+        let mut store = Store::default();
+        store.update(&objects(&self.objects), &RecordedStatuses::new());
+        self.follower
+            .observe(&store.snapshot(), &self.settings, now);
         self.planner = None;
     }
 
     fn start(&mut self) {
-        self.planner = Some(Default::default());
+        let book = AddressBook::with_memory(std::mem::take(&mut self.follower));
+        self.planner = Some((Store::default(), book));
     }
 
     /// Applies as the one field manager there is: what the document does not name any more goes.
@@ -212,13 +222,7 @@ impl Cluster {
         let (time, now) = (self.time(), self.epoch + self.passed);
         let (store, book) = self.planner.as_mut()?;
         for _ in 0..MOST_ROUNDS {
-            let mut objects = Objects::default();
-            for value in self.objects.values() {
-                for (key, object) in Document::read(value.clone(), None, "kube-system").objects {
-                    objects.insert(key, object);
-                }
-            }
-            store.update(&objects, &RecordedStatuses::new());
+            store.update(&objects(&self.objects), &RecordedStatuses::new());
             let plan = book.plan(&store.snapshot(), &self.settings, now);
             let mut changed = false;
             for (key, object) in &mut self.objects {
@@ -228,8 +232,8 @@ impl Cluster {
                         .map(|conditions| pool_status_json(object, conditions, &time))
                 } else {
                     let name = controller::cluster::ObjectName {
-                        namespace: key.1.clone(),
-                        name: key.2.clone(),
+                        namespace: key.1.as_str().into(),
+                        name: key.2.as_str().into(),
                     };
                     plan.services
                         .get(&name)
@@ -270,6 +274,16 @@ impl Cluster {
             document["metadata"]["name"].as_str().unwrap().into(),
         )
     }
+}
+
+fn objects(values: &BTreeMap<Key, Value>) -> Objects {
+    let mut objects = Objects::default();
+    for value in values.values() {
+        for (key, object) in Document::read(value.clone(), None, "kube-system").objects {
+            objects.insert(key, object);
+        }
+    }
+    objects
 }
 
 fn key(target: &str) -> Key {

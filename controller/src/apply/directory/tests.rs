@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 use serde_json::json;
 
 use crate::cluster::{Document, IngressEntry, IngressIpMode, Objects, Store};
-use crate::plan::addresses::{PoolCondition, ServiceCondition};
+use crate::plan::addresses::{PoolCondition, ServiceCondition, ServiceStatus};
 
 use super::*;
 
@@ -56,20 +56,19 @@ fn plan(services: Services<'_>) -> AddressPlan {
         message: "16".to_owned(),
     };
     AddressPlan {
-        departures: BTreeMap::new(),
         services: services
             .iter()
             .map(|(name, address)| (name_of(name), status(address)))
             .collect(),
         pools: [("p".to_owned(), vec![pool])].into(),
-        again_at: None,
+        ..AddressPlan::default()
     }
 }
 
 fn name_of(name: &str) -> ObjectName {
     ObjectName {
-        namespace: "default".to_owned(),
-        name: name.to_owned(),
+        namespace: "default".into(),
+        name: name.into(),
     }
 }
 
@@ -91,7 +90,7 @@ fn recorded(state: &StateDirectory) -> Vec<(String, String)> {
     services
         .map(|(key, status)| {
             (
-                key.name.name.clone(),
+                key.name.name.to_string(),
                 status["loadBalancer"]["ingress"][0]["ip"]
                     .as_str()
                     .unwrap()

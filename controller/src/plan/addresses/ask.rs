@@ -168,7 +168,7 @@ fn sharing(service: &Service) -> Option<Sharing> {
     };
     let mut sharing = Sharing {
         key: key.to_owned(),
-        group: service.meta.name.namespace.clone(),
+        group: service.meta.name.namespace.to_string(),
         consent: if namespaces.iter().any(|namespace| namespace == "*") {
             Consent::Everybody
         } else {
@@ -177,7 +177,7 @@ fn sharing(service: &Service) -> Option<Sharing> {
         ports: service.ports.iter().map(port).collect(),
         exposure: match service.external_traffic_policy {
             TrafficPolicy::Cluster => Exposure::Everywhere,
-            TrafficPolicy::Local => Exposure::WithBackends(service.selector.clone()),
+            TrafficPolicy::Local => Exposure::WithBackends(service.selector.clone().into()),
         },
     };
     sharing.sort_ports();
@@ -213,6 +213,7 @@ mod tests {
             ipv6: true,
             bgp_enabled: true,
             l2_enabled: true,
+            address_memory: std::time::Duration::from_secs(3600),
         }
     }
 

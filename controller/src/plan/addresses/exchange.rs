@@ -52,17 +52,21 @@ impl Planning<'_> {
     fn serve_items(&mut self, place: usize, exchange: &mut Exchange) {
         let mut refusal = None;
         self.entries[place].waits = false;
-        for index in 0..self.entries[place].ask.items.len() {
-            let address = match &self.entries[place].ask.items[index] {
+        for index in 0..self.entries[place].holder.ask.items.len() {
+            let address = match &self.entries[place].holder.ask.items[index] {
                 Item::Address(address) => *address,
                 Item::Unparsable(text) => {
                     refusal = Some(report::not_an_address(text));
                     continue;
                 }
             };
-            if !self.entries[place].holder.keeps(address)
-                && let Err(condition) = self.take_named(place, address, exchange)
-            {
+            if self.entries[place].holder.keeps(address) {
+                if self.is_shown_elsewhere(&self.entries[place], address) {
+                    // It cannot be recorded here before it is gone there: until then nothing is given up for it.
+                    self.entries[place].waits = true;
+                    refusal = Some(report::in_use(address));
+                }
+            } else if let Err(condition) = self.take_named(place, address, exchange) {
                 refusal = Some(condition);
             }
         }
@@ -76,11 +80,12 @@ impl Planning<'_> {
     fn give_up_unnamed(&mut self, place: usize, exchange: &mut Exchange) {
         for index in 0..self.entries[place].holder.held.len() {
             let entry = &self.entries[place];
-            let Held { address, state } = entry.holder.held[index];
-            if state == State::Leaving || entry.ask.names(address) {
+            let held = entry.holder.held[index];
+            let address = held.address;
+            if !held.is_kept() || entry.holder.ask.names(address) {
                 continue;
             }
-            self.take_away(place, index);
+            self.take_away(place, index, report::NOT_NAMED);
             exchange.given_up.insert(address);
             exchange
                 .queue
@@ -148,7 +153,7 @@ impl Planning<'_> {
                 .holder
                 .held
                 .iter()
-                .any(|held| held.is_kept() && !entry.ask.names(held.address))
+                .any(|held| held.is_kept() && !entry.holder.ask.names(held.address))
         };
         if !turns
             .iter()
@@ -210,22 +215,25 @@ impl Planning<'_> {
     fn must_move_for(&self, place: usize, exchange: &Exchange) -> Option<BTreeSet<usize>> {
         let entry = &self.entries[place];
         let mut movers = BTreeSet::new();
-        for item in &entry.ask.items {
+        for item in &entry.holder.ask.items {
             let Item::Address(address) = *item else {
                 return None;
             };
             if entry.holder.keeps(address) {
+                if self.is_shown_elsewhere(entry, address) {
+                    return None;
+                }
                 continue;
             }
             self.pool_for_named(place, address).ok()?;
-            if !entry.ask.has(Family::of(address)) {
+            if !entry.holder.ask.has(Family::of(address)) {
                 return None;
             }
             for other in self.in_the_way(entry.holder.owner, address) {
                 let mover = *exchange.by_owner.get(&other)?;
                 let theirs = &self.entries[mover];
-                let gives_up = theirs.ask.is_specific()
-                    && !theirs.ask.names(address)
+                let gives_up = theirs.holder.ask.is_specific()
+                    && !theirs.holder.ask.names(address)
                     && theirs.holder.keeps(address);
                 if !gives_up {
                     return None;
@@ -245,7 +253,7 @@ impl Planning<'_> {
                 .holder
                 .held
                 .iter()
-                .filter(|held| held.is_kept() && !entry.ask.names(held.address))
+                .filter(|held| held.is_kept() && !entry.holder.ask.names(held.address))
             {
                 let booked = self
                     .allocator
@@ -277,7 +285,8 @@ impl Planning<'_> {
                 holder.passed_on.retain(|passed| *passed != address);
                 holder.held.push(Held {
                     address,
-                    state: State::Leaving,
+                    state: State::Leaving(report::NOT_NAMED),
+                    home: None,
                 });
                 self.restore(place, address, None);
                 self.leaving.insert(address);
@@ -289,6 +298,7 @@ impl Planning<'_> {
             self.entries[place].holder.held.push(Held {
                 address,
                 state: State::Kept,
+                home: None,
             });
         }
         for &place in ring {
@@ -302,9 +312,9 @@ impl Planning<'_> {
     fn take_all_named(&mut self, ring: &[usize]) -> Option<Vec<(usize, IpAddr)>> {
         let mut taken: Vec<(usize, IpAddr)> = Vec::new();
         for &place in ring {
-            for index in 0..self.entries[place].ask.items.len() {
+            for index in 0..self.entries[place].holder.ask.items.len() {
                 let entry = &self.entries[place];
-                let Item::Address(address) = entry.ask.items[index] else {
+                let Item::Address(address) = entry.holder.ask.items[index] else {
                     continue;
                 };
                 if entry.holder.keeps(address) {

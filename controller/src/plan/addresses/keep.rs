@@ -8,7 +8,7 @@ use ipam::{Family, Request, Wanted};
 use super::holders::{
     Arrival, Entry, Held, OTHERS, Planning, State, is_recorded, recorded, unbook,
 };
-use super::{GRACE, Owner};
+use super::{Departure, GRACE, Owner, contest, report};
 
 impl Planning<'_> {
     /// Decides what everybody keeps, before anything new is given to anybody.
@@ -17,16 +17,20 @@ impl Planning<'_> {
         if self.pools.changed {
             self.notice_lost();
         }
-        for place in 0..self.entries.len() {
+        let awake = |(place, entry): (usize, &Entry<'_>)| {
+            (entry.arrival != Arrival::Quiet).then_some(place)
+        };
+        let places: Vec<usize> = self.entries.iter().enumerate().filter_map(awake).collect();
+        for &place in &places {
             self.judge(place);
         }
         self.separate_edited();
         self.adopt_from_start();
+        self.clean_left();
         self.respect_others();
-        for place in 0..self.entries.len() {
+        for &place in &places {
             self.follow_recorded(place);
         }
-        self.clean_left();
     }
 
     /// Notes what lost its pool, before anything is booked anew: sharers of an address are to be judged alike.
@@ -52,14 +56,11 @@ impl Planning<'_> {
         let mut index = 0;
         while index < self.entries[place].holder.held.len() {
             let Entry {
-                service,
-                holder,
-                ask,
-                ..
+                service, holder, ..
             } = &mut self.entries[place];
-            let Held { address, state } = holder.held[index];
-            if state == State::Leaving {
-                if recorded(service).any(|recorded| recorded == address) {
+            let Held { address, state, .. } = holder.held[index];
+            if matches!(state, State::Leaving(_)) {
+                if holder.may_show(service, address, self.now) {
                     self.leaving.insert(address);
                     index += 1;
                 } else {
@@ -68,8 +69,8 @@ impl Planning<'_> {
                 }
                 continue;
             }
-            if !ask.tolerates(address) {
-                self.take_away(place, index);
+            if !holder.ask.tolerates(address) {
+                self.take_away(place, index, report::FAMILY_NOT_WANTED);
             } else {
                 self.judge_pool(place, index);
             }
@@ -82,9 +83,9 @@ impl Planning<'_> {
             service, holder, ..
         } = &mut self.entries[place];
         let held = &mut holder.held[index];
-        if let Some((address, key)) = holder.home
+        if let Some(key) = held.home
             && !self.pools.changed
-            && (address, State::Kept) == (held.address, held.state)
+            && held.state == State::Kept
             && self
                 .pools
                 .get(key)
@@ -92,31 +93,29 @@ impl Planning<'_> {
         {
             return;
         }
-        if self.pools.changed {
-            holder.home = None;
-        }
         let Some(holding) = self.allocator.holding(held.address) else {
             return;
         };
         let booked = holding.pool().and_then(|key| self.pools.get(key));
         if let Some(view) = booked.filter(|view| view.selects(service)) {
             held.state = State::Kept;
-            holder.home = (!holding.is_shared()).then_some((held.address, view.key));
+            held.home = Some(view.key);
             return;
         }
         let lost = booked.is_none() || held.state != State::Kept;
         if let Some(home) = self.pools.home(self.allocator, held.address, service) {
             held.state = State::Kept;
             if booked.is_none() {
+                held.home = Some(home);
                 self.allocator.book(held.address, Some(home));
             } else {
+                held.home = None;
                 self.elsewhere.push((place, held.address, home));
             }
             return;
         }
         if !lost {
-            // The pool is there and does not select the Service.
-            self.take_away(place, index);
+            self.take_away(place, index, report::NOT_SELECTED);
             return;
         }
         if held.state == State::Unjudged && self.pools.any_unreadable {
@@ -130,12 +129,17 @@ impl Planning<'_> {
             held.state = State::Lost(until);
             return;
         }
-        let claim = self.claims.entry(holder.name.clone()).or_default();
-        claim.uid.clone_from(&holder.uid);
+        let claim = self.claims.entry(service.meta.name.clone()).or_default();
+        claim.uid.clone_from(&service.meta.uid);
         if !claim.addresses.contains(&held.address) {
             claim.addresses.push(held.address);
         }
-        self.take_away(place, index);
+        let why = match held.home {
+            None => report::IN_NO_POOL,
+            Some(key) if self.pools.get(key).is_some() => report::BLOCK_REMOVED,
+            Some(_) => report::POOL_DELETED,
+        };
+        self.take_away(place, index, why);
     }
 
     /// A Service that was edited so that it may not share any more gives way to those it shared with.
@@ -156,10 +160,11 @@ impl Planning<'_> {
             let owner = self.entries[place].holder.owner;
             not_heard.remove(&owner);
             for index in 0..self.entries[place].holder.held.len() {
-                let Held { address, state } = self.entries[place].holder.held[index];
-                if state == State::Leaving {
+                let held = self.entries[place].holder.held[index];
+                if !held.is_kept() {
                     continue;
                 }
+                let address = held.address;
                 let Some(holding) = self.allocator.holding(address) else {
                     continue;
                 };
@@ -174,7 +179,7 @@ impl Planning<'_> {
                     .owners()
                     .any(|other| stands(other) && clashes(other))
                 {
-                    self.take_away(place, index);
+                    self.take_away(place, index, report::MAY_NOT_SHARE);
                 }
             }
         }
@@ -191,7 +196,7 @@ impl Planning<'_> {
             for address in recorded(entry.service) {
                 carried.push((
                     address,
-                    !entry.ask.names(address),
+                    !entry.holder.ask.names(address),
                     entry.service.meta.created,
                     place,
                 ));
@@ -209,7 +214,7 @@ impl Planning<'_> {
                     .is_none()
             };
             let unjudged = home.is_none() && self.pools.any_unreadable && in_no_pool();
-            let adopted = entry.ask.tolerates(address)
+            let adopted = entry.holder.ask.tolerates(address)
                 && (home.is_some() || unjudged)
                 && self
                     .allocator
@@ -221,14 +226,21 @@ impl Planning<'_> {
                 } else {
                     State::Kept
                 };
-                entry.holder.held.push(Held { address, state });
+                entry.holder.held.push(Held {
+                    address,
+                    state,
+                    home,
+                });
             }
         }
     }
 
-    /// What another controller's Service shows is in use, whatever our pools say, unless one of ours has it already.
+    /// What another controller's Service shows is in use, whatever our pools say. One of ours that has it already keeps it,
+    /// unless it was only about to have it.
     fn respect_others(&mut self) {
-        for address in self.foreign.iter().flat_map(|service| recorded(service)) {
+        let foreign = std::mem::take(&mut self.foreign);
+        for address in foreign.iter().flat_map(|service| recorded(service)) {
+            self.withhold(address);
             let of_interest = self
                 .pools
                 .containing(self.allocator, address)
@@ -238,6 +250,36 @@ impl Planning<'_> {
                 let held = self.allocator.restore(OTHERS, address, None);
                 debug_assert_eq!(held, Ok(()), "a free address can be held");
             }
+        }
+        self.foreign = foreign;
+    }
+
+    /// Takes back what was planned and is recorded nowhere yet.
+    fn withhold(&mut self, address: IpAddr) {
+        let Some(holding) = self.allocator.holding(address) else {
+            return;
+        };
+        let owners: Vec<Owner> = holding
+            .owners()
+            .copied()
+            .filter(|owner| *owner != OTHERS)
+            .collect();
+        let place_of = |owner: &Owner| {
+            let mut entries = self.entries.iter();
+            entries.position(|entry| entry.holder.owner == *owner)
+        };
+        let places: Option<Vec<usize>> = owners.iter().map(place_of).collect();
+        let Some(places) = places else { return };
+        let shown = |&place: &usize| {
+            recorded(self.entries[place].service).any(|recorded| recorded == address)
+        };
+        if places.iter().any(shown) {
+            return;
+        }
+        for place in places {
+            let holder = &mut self.entries[place].holder;
+            holder.held.retain(|held| held.address != address);
+            self.allocator.release(holder.owner, address);
         }
     }
 
@@ -258,6 +300,7 @@ impl Planning<'_> {
 
     /// An address that a Service carries and may not hold. Nobody else gets it while the status still shows it.
     fn hold_stray(&mut self, place: usize, address: IpAddr) {
+        let why = self.why_stray(place, address);
         let holder = &mut self.entries[place].holder;
         if self.allocator.holding(address).is_some() {
             if !holder.passed_on.contains(&address) {
@@ -269,22 +312,38 @@ impl Planning<'_> {
         if self.allocator.restore(holder.owner, address, None).is_ok() {
             holder.held.push(Held {
                 address,
-                state: State::Leaving,
+                state: State::Leaving(why),
+                home: None,
             });
             self.leaving.insert(address);
         }
     }
 
+    fn why_stray(&self, place: usize, address: IpAddr) -> &'static str {
+        let Entry {
+            service, holder, ..
+        } = &self.entries[place];
+        let mut pools = self.pools.containing(self.allocator, address).peekable();
+        if !holder.ask.tolerates(address) {
+            report::FAMILY_NOT_WANTED
+        } else if pools.peek().is_none() {
+            report::IN_NO_POOL
+        } else if !pools.any(|view| view.selects(service)) {
+            report::NOT_SELECTED
+        } else if holder.ask.is_specific() && !holder.ask.names(address) {
+            report::NOT_NAMED
+        } else {
+            report::FROM_STRANGER
+        }
+    }
+
     /// Compares what is recorded with what was planned, and takes up what a stranger changed.
     fn follow_recorded(&mut self, place: usize) {
-        let Entry {
-            service,
-            holder,
-            arrival,
-            ..
-        } = &mut self.entries[place];
-        let as_planned = recorded(service).eq(holder.planned.iter().copied());
-        let as_seen = recorded(service).eq(holder.seen.iter().copied());
+        let entry = &mut self.entries[place];
+        let (service, holder) = (entry.service, &mut entry.holder);
+        let more = recorded(service).count() != service.ingress.len();
+        let as_planned = !more && recorded(service).eq(holder.planned.iter().copied());
+        let as_seen = more == holder.seen_more && recorded(service).eq(holder.seen.iter().copied());
         if as_planned {
             let condition = holder.condition.as_ref();
             holder.settled |= condition.is_some_and(|condition| is_recorded(condition, service));
@@ -294,22 +353,30 @@ impl Planning<'_> {
         }
         if !as_seen {
             holder.seen = recorded(service).collect();
+            holder.seen_more = more;
         }
-        match arrival {
+        match entry.arrival {
+            Arrival::Quiet => return,
             Arrival::FromStart => return self.hold_strays(place),
             Arrival::New => {}
             Arrival::Known | Arrival::Edited => {
-                if as_planned || as_seen {
+                if as_planned {
                     return self.hold_strays(place);
                 }
-                if let Some(ours) = holder.sent.iter().position(|sent| *sent == holder.seen) {
+                if as_seen {
+                    entry.disturbed = entry.is_rewritten();
+                    return self.hold_strays(place);
+                }
+                let ours = holder.sent.iter().position(|sent| *sent == holder.seen);
+                if let Some(ours) = ours.filter(|_| !more) {
                     holder.sent.drain(..=ours);
                     return self.hold_strays(place);
                 }
+                entry.disturbed = !contest::is_our_work(service);
             }
         }
-        let is_new = *arrival == Arrival::New;
-        for address in holder.seen.clone() {
+        let is_new = entry.arrival == Arrival::New;
+        for address in self.entries[place].holder.seen.clone() {
             self.adopt_from_stranger(place, address);
         }
         if !is_new {
@@ -320,14 +387,12 @@ impl Planning<'_> {
     /// Adopts an address that appeared in the status while we run: only where a usable pool would give it to this Service.
     fn adopt_from_stranger(&mut self, place: usize, address: IpAddr) {
         let Entry {
-            service,
-            holder,
-            ask,
-            ..
+            service, holder, ..
         } = &mut self.entries[place];
         if holder.held.iter().any(|held| held.address == address) {
             return;
         }
+        let ask = &holder.ask;
         let family = Family::of(address);
         let wanted = if ask.is_specific() {
             ask.names(address) && (ask.has(family) || ask.wants(family))
@@ -345,6 +410,7 @@ impl Planning<'_> {
             holder.held.push(Held {
                 address,
                 state: State::Kept,
+                home: None,
             });
         } else {
             self.hold_stray(place, address);
@@ -354,7 +420,8 @@ impl Planning<'_> {
     /// Frees what a stranger took out of the status, unless the Service would then lack it: what it names, and what it has
     /// of a family of which nothing is left in the status.
     fn drop_unrecorded(&mut self, place: usize) {
-        let Entry { holder, ask, .. } = &mut self.entries[place];
+        let holder = &mut *self.entries[place].holder;
+        let ask = &holder.ask;
         let left_in_status = |family| {
             holder.held.iter().any(|held| {
                 let recorded = holder.seen.contains(&held.address);
@@ -369,24 +436,33 @@ impl Planning<'_> {
                 !left[usize::from(address.is_ipv6())]
             }
         };
-        let (owner, seen) = (holder.owner, &holder.seen);
-        holder.held.retain(|held| {
-            let stays = !held.is_kept() || seen.contains(&held.address) || needed(held.address);
-            if !stays {
-                self.allocator.release(owner, held.address);
+        let stays = |held: &Held| {
+            !held.is_kept() || holder.seen.contains(&held.address) || needed(held.address)
+        };
+        let (stay, go): (Vec<Held>, Vec<Held>) = holder.held.iter().partition(|held| stays(held));
+        for Held { address, .. } in go {
+            self.allocator.release(holder.owner, address);
+            if holder.planned.contains(&address) {
+                let reason = report::REPLACED;
+                holder.replaced.push(Departure { address, reason });
             }
-            stays
-        });
+        }
+        holder.held = stay;
     }
 
     /// Services that are not ours any more: their addresses are free once their status is without them.
     fn clean_left(&mut self) {
         for (holder, service) in &mut self.left {
+            let why = if service.is_load_balancer {
+                report::OTHER_CLASS
+            } else {
+                report::NO_LOAD_BALANCER
+            };
             let mut index = 0;
             while index < holder.held.len() {
                 let address = holder.held[index].address;
-                if recorded(service).any(|recorded| recorded == address) {
-                    holder.held[index].state = State::Leaving;
+                if holder.may_show(service, address, self.now) {
+                    holder.held[index].state = State::Leaving(why);
                     unbook(self.allocator, address);
                     self.leaving.insert(address);
                     index += 1;

@@ -11,6 +11,8 @@
 //! |---|---|
 //! | `pools` | which spec of each pool is in force, who conflicts with whom, where an address belongs |
 //! | `ask` | what each Service asks for |
+//! | `contest` | which Services are left to another controller that keeps writing them |
+//! | `memory` | what Services had that are gone |
 //! | `holders` | what is known of each Service, side by side with it |
 //! | `keep` | who keeps what: what stays, what is adopted, what has to go |
 //! | `serve` | what is newly given: first claims, addresses asked for by name, any address |
@@ -20,11 +22,16 @@
 //!
 //! Order: a fresh address goes first to the Service created first, then by namespace and name. Objects without a creation
 //! time (manifests) count as the oldest, so among themselves the name decides.
+//!
+//! Most Services have what they ask for, and nothing about them changed since the last plan. They are quiet: no step looks
+//! at them, and the plan does not mention them.
 
 mod ask;
+mod contest;
 mod exchange;
 mod holders;
 mod keep;
+mod memory;
 mod outcome;
 mod pools;
 mod report;
@@ -39,9 +46,11 @@ use std::time::{Duration, Instant};
 
 use ipam::Allocator;
 
-use crate::cluster::{IngressEntry, ObjectName, Service, Snapshot};
+use crate::cluster::{IngressEntry, Kind, ObjectName, Service, Snapshot};
 
 use super::Settings;
+pub use memory::Memory;
+
 use holders::{Claim, Holders, Planning};
 use pools::{PoolBook, Pools};
 
@@ -75,17 +84,29 @@ pub struct AddressBook {
     holders: Holders,
     /// Who lost an address with its pool and has the first claim on it when a pool brings it back.
     claims: BTreeMap<ObjectName, Claim>,
+    /// What Services had that are gone.
+    memory: Memory,
+    /// Up to which change of the memory its addresses are set aside in the allocator.
+    set_aside: u64,
+    /// The settings of the last plan.
+    settings: Option<Settings>,
     next_owner: Owner,
 }
 
 /// What Services and pools should carry.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AddressPlan {
-    /// Desired status of each Service that is (or was) ours; absent = do not touch.
+    /// Desired status of each Service that is (or was) ours, unless it has what it asks for and its record says so already;
+    /// absent = do not touch.
     pub services: BTreeMap<ObjectName, ServiceStatus>,
     /// Desired conditions of each pool, complete as far as they are ours; absent = do not touch.
     pub pools: BTreeMap<String, Vec<PoolCondition>>,
-    /// Why an address goes from a Service that loses one, for Events and the log.
+    /// How many Services are ours.
+    pub matching: usize,
+    /// How many of these have not got all they ask for.
+    pub unsatisfied: usize,
+    /// Why an address goes from a Service that loses one, for Events and the log: for as long as its status shows it, or,
+    /// where a stranger replaced it, until the Service changes again.
     pub departures: BTreeMap<ObjectName, Vec<Departure>>,
     /// When to plan again although nothing changed (an address kept for its pool to come back).
     pub again_at: Option<Instant>,
@@ -137,12 +158,49 @@ pub struct PoolCondition {
 }
 
 impl AddressBook {
+    /// A book that knows what Services had that are gone.
+    pub fn with_memory(memory: Memory) -> Self {
+        Self {
+            memory,
+            ..Self::default()
+        }
+    }
+
+    /// What Services had that are gone, to be written down, or to go on with when others lead.
+    pub fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// The memory alone: for who leads no more.
+    pub fn into_memory(self) -> Memory {
+        self.memory
+    }
+
     /// Plans all addresses of the snapshot and remembers what must be remembered.
+    ///
+    /// While Services or pools cannot be read nothing is planned at all: what we do not see may be what matters, so nothing
+    /// is given and nothing taken away, and what was planned before and is not written yet is not written. Whether any
+    /// other kind can be read makes no difference to addresses.
+    ///
+    /// Settings may change between two plans. A Service that is ours by the former ones only is handed over as it is:
+    /// nothing of it is cleaned, for it did not change.
     ///
     /// While the snapshot is not complete, or there is no pool (and nothing left to clean after the last one), nothing is
     /// planned: without any pool our own leftovers cannot be told from another controller's addresses.
     pub fn plan(&mut self, snapshot: &Snapshot, settings: &Settings, now: Instant) -> AddressPlan {
-        if !snapshot.complete || (snapshot.pools.is_empty() && !self.awake) {
+        let unreadable = |kind| snapshot.unreadable.contains_key(&kind);
+        if !snapshot.complete
+            || unreadable(Kind::Service)
+            || unreadable(Kind::CiliumLoadBalancerIPPool)
+        {
+            return AddressPlan::default();
+        }
+        if !self.awake {
+            self.memory.observe(snapshot, settings, now);
+            self.memory.stop_observing();
+        }
+        self.memory.expire(now, settings.address_memory);
+        if snapshot.pools.is_empty() && !self.awake {
             return AddressPlan::default();
         }
         let (mut plan, mut in_motion) = self.plan_once(snapshot, settings, now);
@@ -191,6 +249,7 @@ impl AddressBook {
     fn sleep(&mut self) {
         *self = Self {
             claims: std::mem::take(&mut self.claims),
+            memory: std::mem::take(&mut self.memory),
             next_owner: self.next_owner,
             ..Self::default()
         };

@@ -14,6 +14,8 @@ const POOL_CONFLICT: &str = "cilium.io/PoolConflict";
 #[derive(Debug, Default)]
 pub(super) struct PoolBook {
     pools: BTreeMap<String, Remembered>,
+    /// What mattered to Services at the last plan.
+    offers: Vec<Offer>,
     next_key: u32,
 }
 
@@ -32,6 +34,15 @@ struct Remembered {
     marked: bool,
 }
 
+/// What a pool is to a Service.
+#[derive(Debug, PartialEq, Eq)]
+struct Offer {
+    key: PoolKey,
+    standing: Standing,
+    selector: Option<Selector>,
+    takes_part: bool,
+}
+
 /// All pools of one plan.
 #[derive(Debug)]
 pub(super) struct Pools<'a> {
@@ -44,6 +55,8 @@ pub(super) struct Pools<'a> {
     pub(super) any_unreadable: bool,
     /// Whether addresses may have lost their pool since the last plan.
     pub(super) changed: bool,
+    /// Whether to Services everything about pools is as it was at the last plan.
+    pub(super) same: bool,
 }
 
 /// One pool of one plan.
@@ -139,7 +152,12 @@ impl PoolBook {
                     .map(|known| (known.key, known.pool.clone())),
             );
         }
-        self.view(pools, changed)
+        let mut view = self.view(pools, changed);
+        view.same = !changed && view.by_age.iter().eq(&self.offers);
+        if !view.same {
+            self.offers = view.by_age.iter().map(PoolView::offer).collect();
+        }
+        view
     }
 
     /// Brings what is remembered of one pool up to date; true where anything changed that others depend on.
@@ -268,7 +286,17 @@ impl PoolBook {
             by_key,
             any_unreadable,
             changed,
+            same: false,
         }
+    }
+}
+
+impl PartialEq<&Offer> for &PoolView<'_> {
+    fn eq(&self, offer: &&Offer) -> bool {
+        self.key == offer.key
+            && self.standing == offer.standing
+            && self.takes_part == offer.takes_part
+            && self.selector == offer.selector.as_ref()
     }
 }
 
@@ -319,6 +347,15 @@ impl<'a> Pools<'a> {
 }
 
 impl PoolView<'_> {
+    fn offer(&self) -> Offer {
+        Offer {
+            key: self.key,
+            standing: self.standing,
+            selector: self.selector.cloned(),
+            takes_part: self.takes_part,
+        }
+    }
+
     pub(super) fn selects(&self, service: &Service) -> bool {
         self.selector
             .is_none_or(|selector| service.is_selected_by(selector))

@@ -8,6 +8,24 @@ use super::{PoolCondition, ServiceCondition};
 use crate::cluster::PoolFaults;
 use crate::plan::status::INVALID;
 
+// Why an address goes from a Service: what its Event and the log say.
+pub(super) const POOL_DELETED: &str = "its pool was deleted";
+pub(super) const BLOCK_REMOVED: &str = "its pool does not contain it any more";
+pub(super) const IN_NO_POOL: &str = "no pool contains it";
+pub(super) const NOT_SELECTED: &str = "no pool that contains it selects this service";
+pub(super) const FAMILY_NOT_WANTED: &str = "this service does not want an address of its family";
+pub(super) const NOT_NAMED: &str = "the request of this service does not name it";
+pub(super) const MAY_NOT_SHARE: &str =
+    "this service was changed and may not share it any more with the others that have it";
+pub(super) const NO_LOAD_BALANCER: &str = "this service is not of type LoadBalancer any more";
+pub(super) const OTHER_CLASS: &str = "the class of this service is not served any more";
+pub(super) const ANOTHERS: &str = "it belongs to another service";
+pub(super) const FROM_STRANGER: &str =
+    "another controller wrote it, and this service cannot have it";
+pub(super) const REPLACED: &str = "another controller replaced it";
+pub(super) const LEFT_TO_STRANGER: &str =
+    "another controller keeps replacing it, so this service is left to that one for a while";
+
 /// The condition of a Service that has what it asks for.
 pub(super) fn satisfied() -> ServiceCondition {
     ServiceCondition {

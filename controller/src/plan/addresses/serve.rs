@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use ipam::{Family, PoolKey, Refusal, Request, Wanted};
 
 use super::exchange::{Exchange, Turn};
-use super::holders::{Held, Planning, State};
+use super::holders::{Arrival, Entry, Held, Planning, State, recorded};
 use super::pools::Standing;
 use super::{Owner, ServiceCondition, report};
 
@@ -14,20 +14,24 @@ impl Planning<'_> {
     pub(super) fn serve(&mut self) {
         self.serve_claims();
         self.serve_former_holders();
+        self.serve_returning();
         let mut exchange = Exchange::default();
         let mut generic = BTreeSet::new();
-        for (place, entry) in self.entries.iter().enumerate() {
+        let awake = self.entries.iter().enumerate();
+        for (place, entry) in awake.filter(|(_, entry)| entry.arrival != Arrival::Quiet) {
             let turn = (entry.service.meta.created, place);
-            if entry.ask.is_specific() {
+            if entry.holder.ask.is_specific() {
                 let held = entry.holder.held.iter().filter(|held| held.is_kept());
-                if held.clone().count() != entry.ask.items.len()
-                    || !held.clone().all(|held| entry.ask.names(held.address))
+                if held.clone().count() != entry.holder.ask.items.len()
+                    || !held
+                        .clone()
+                        .all(|held| entry.holder.ask.names(held.address))
                 {
                     exchange.queue.insert(turn);
                 }
             } else if [Family::V4, Family::V6]
                 .into_iter()
-                .any(|family| entry.ask.wants(family) && !entry.has_any(family))
+                .any(|family| entry.holder.ask.wants(family) && !entry.has_any(family))
             {
                 generic.insert(turn);
             }
@@ -35,6 +39,7 @@ impl Planning<'_> {
         if !exchange.queue.is_empty() {
             self.serve_named(&mut exchange);
         }
+        self.set_remembered_aside();
         let free_soon = if generic.is_empty() {
             Vec::new()
         } else {
@@ -49,8 +54,45 @@ impl Planning<'_> {
             generic.retain(|&(_, place)| {
                 given
                     && self.entries[place].refusal.is_some()
-                    && self.entries[place].ask.sharing.is_some()
+                    && self.entries[place].holder.ask.sharing.is_some()
             });
+        }
+    }
+
+    /// Gives Services that were made again what they had, as far as it is free.
+    ///
+    /// Whoever waited for it had it as soon as it was free. Where it is free still, or the Service was gone only while
+    /// nobody looked, nobody is before it.
+    fn serve_returning(&mut self) {
+        if self.memory.is_empty() {
+            return;
+        }
+        let remembered = |(place, entry): (usize, &Entry<'_>)| {
+            let known = entry.arrival == Arrival::Quiet || entry.holder.ask.is_specific();
+            let addresses = self.memory.addresses(&entry.service.meta.name);
+            (!known && !addresses.is_empty()).then(|| self.seniority(place))
+        };
+        let entries = self.entries.iter().enumerate();
+        let mut turns: Vec<Turn> = entries.filter_map(remembered).collect();
+        turns.sort_unstable();
+        for (_, place) in turns {
+            let name = &self.entries[place].service.meta.name;
+            for address in self.memory.addresses(name).to_vec() {
+                let entry = &self.entries[place];
+                let family = Family::of(address);
+                if entry.holder.ask.wants(family) && !entry.has_any(family) {
+                    // Where somebody else has it by now it is served like any other.
+                    let _ = self.take_named(place, address, &mut Exchange::default());
+                }
+            }
+        }
+    }
+
+    /// While there is another address nobody gets one that a Service may come back to.
+    fn set_remembered_aside(&mut self) {
+        if *self.set_aside != self.memory.changes() {
+            *self.set_aside = self.memory.changes();
+            self.allocator.hand_out_last(self.memory.all_addresses());
         }
     }
 
@@ -62,7 +104,7 @@ impl Planning<'_> {
         let names = self.claims.keys();
         let place_of = |name| {
             self.entries
-                .binary_search_by(|entry| entry.holder.name.cmp(name))
+                .binary_search_by(|entry| entry.service.meta.name.cmp(name))
                 .ok()
         };
         let mut turns: Vec<Turn> = names
@@ -71,7 +113,7 @@ impl Planning<'_> {
             .collect();
         turns.sort_unstable();
         for (_, place) in turns {
-            let name = self.entries[place].holder.name.clone();
+            let name = self.entries[place].service.meta.name.clone();
             let Some(mut claim) = self.claims.remove(&name) else {
                 continue;
             };
@@ -80,10 +122,10 @@ impl Planning<'_> {
                 if entry.has_any(Family::of(address)) {
                     return false;
                 }
-                let asks = if entry.ask.is_specific() {
-                    entry.ask.names(address)
+                let asks = if entry.holder.ask.is_specific() {
+                    entry.holder.ask.names(address)
                 } else {
-                    entry.ask.tolerates(address)
+                    entry.holder.ask.tolerates(address)
                 };
                 !(asks
                     && self
@@ -116,15 +158,15 @@ impl Planning<'_> {
         for (_, place) in turns {
             for index in 0..self.entries[place].holder.held.len() {
                 let entry = &self.entries[place];
-                let Held { address, state } = entry.holder.held[index];
+                let held = entry.holder.held[index];
+                let address = held.address;
                 let family = Family::of(address);
-                let asks = if entry.ask.is_specific() {
-                    entry.ask.names(address)
+                let asks = if entry.holder.ask.is_specific() {
+                    entry.holder.ask.names(address)
                 } else {
-                    entry.ask.wants(family) && !entry.has_any(family)
+                    entry.holder.ask.wants(family) && !entry.has_any(family)
                 };
-                if state != State::Leaving || !asks || !self.is_holder(entry.holder.owner, address)
-                {
+                if held.is_kept() || !asks || !self.is_holder(entry.holder.owner, address) {
                     continue;
                 }
                 if let Ok(pool) = self.pool_for_named(place, address) {
@@ -144,7 +186,7 @@ impl Planning<'_> {
     ) -> Result<(), ServiceCondition> {
         let pool = self.pool_for_named(place, address)?;
         let entry = &self.entries[place];
-        if !entry.ask.has(Family::of(address)) {
+        if !entry.holder.ask.has(Family::of(address)) {
             return Err(report::wrong_family(address));
         }
         let owner = entry.holder.owner;
@@ -177,6 +219,7 @@ impl Planning<'_> {
                 self.entries[place].holder.held.push(Held {
                     address,
                     state: State::Kept,
+                    home: None,
                 });
                 return Ok(());
             }
@@ -279,6 +322,16 @@ impl Planning<'_> {
             .any(|carrier| carrier != owner && self.allocator.compatible(owner, carrier).is_err())
     }
 
+    /// Whether an address that a Service holds, and that is not recorded as its own yet, is still shown by the status of
+    /// somebody with whom it may not share it.
+    pub(super) fn is_shown_elsewhere(&self, entry: &Entry<'_>, address: IpAddr) -> bool {
+        let owner = entry.holder.owner;
+        let left_behind =
+            || self.leaving.contains(&address) && !self.in_the_way(owner, address).is_empty();
+        recorded(entry.service).all(|recorded| recorded != address)
+            && (left_behind() || self.is_contested(owner, address))
+    }
+
     /// Whether any of our Services goes on holding the address.
     pub(super) fn is_kept(&self, address: IpAddr) -> bool {
         self.allocator.holding(address).is_some_and(|holding| {
@@ -334,7 +387,7 @@ impl Planning<'_> {
         let (pools, join) = self.pools.selecting(self.entries[place].service);
         for family in [Family::V4, Family::V6] {
             let entry = &self.entries[place];
-            if !entry.ask.wants(family) || entry.has_any(family) {
+            if !entry.holder.ask.wants(family) || entry.has_any(family) {
                 continue;
             }
             let owner = self.entries[place].holder.owner;
@@ -355,6 +408,7 @@ impl Planning<'_> {
                     entry.holder.held.push(Held {
                         address,
                         state: State::Kept,
+                        home: None,
                     });
                     given = true;
                 }

@@ -1,6 +1,10 @@
 //! The rules one by one; random histories are in `tests/histories.rs`.
 
+mod contest;
+mod departures;
 mod histories;
+mod memory;
+mod quiet;
 mod world;
 
 use std::time::Duration;
@@ -473,4 +477,38 @@ fn the_edited_sharer_loses_the_address_and_the_other_keeps_it() {
     world.add(service("t/a").sharing("k", 82));
     world.settle();
     assert_eq!(world.ingress("t/a"), ["10.0.0.1"], "nobody moves back");
+}
+
+#[test]
+fn a_request_takes_nothing_away_while_a_stranger_shows_one_of_the_addresses_it_names() {
+    let mut world = World::new();
+    world.add_pool(pool("p", &["10.0.0.0/29"]));
+    world.add(service("t/holder").naming("10.0.0.3"));
+    world.add(service("t/a"));
+    world.add(service("t/z").naming("10.0.0.6"));
+    world.settle();
+    assert_eq!(world.ingress("t/a"), ["10.0.0.0"]);
+    // One address of two can be had, and the write that says so has not gone out when a stranger puts it elsewhere.
+    world.add(service("t/a").naming("10.0.0.3,10.0.0.5").sharing("k", 80));
+    world.plan();
+    world.write_ingress("t/z", &["10.0.0.5"]);
+    world.remove("t/holder");
+    let plan = world.plan();
+    let planned: Vec<String> = plan.services[&world::name("t/a")]
+        .ingress
+        .iter()
+        .map(|entry| entry.ip.unwrap().to_string())
+        .collect();
+    assert_eq!(planned, ["10.0.0.0", "10.0.0.3"]);
+    assert_eq!(
+        plan.services[&world::name("t/a")]
+            .condition
+            .as_ref()
+            .map(|condition| condition.reason),
+        Some("already_allocated")
+    );
+    world.settle();
+    assert_eq!(world.ingress("t/a"), ["10.0.0.3", "10.0.0.5"]);
+    assert_eq!(world.reason("t/a"), "satisfied");
+    assert_eq!(world.ingress("t/z"), ["10.0.0.6"]);
 }

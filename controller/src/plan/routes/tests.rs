@@ -651,7 +651,7 @@ proptest! {
             if let Some(planned) = &drawn.planned {
                 let entry = |number: &u8| IngressEntry { ip: address(0, *number).parse().ok(), hostname: None, ip_mode: IngressIpMode::Absent };
                 let status = ServiceStatus { ingress: planned.iter().map(entry).collect(), condition: None, foreign: None };
-                addresses.services.insert(ObjectName { namespace: "default".into(), name }, status);
+                addresses.services.insert(ObjectName { namespace: "default".into(), name: name.into() }, status);
             }
         }
         let plan = peers::plan(&snapshot(values), &addresses, &settings());

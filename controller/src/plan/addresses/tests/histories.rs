@@ -1,9 +1,11 @@
-//! Random histories: edits by users and strangers, restarts, lost time, and a writer that is behind. After every plan:
-//! no address of a Service has changed that nobody asked to change, no address has two holders that may not share it, and
-//! planning again gives the same plan.
+//! Random histories: edits by users and strangers, other controllers that insist, leaders that change, lost time, lists
+//! that are not complete, and a writer that is behind and whose writes land late. After every plan: no address of a Service
+//! has changed that nobody asked to change, no address has two holders that may not share it, and planning again gives the
+//! same plan.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -12,7 +14,7 @@ use proptest::test_runner::RngSeed;
 use super::super::ask::Ask;
 use super::super::{AddressPlan, is_ours};
 use super::world::{PoolBuilder, ServiceBuilder, World, pool, service};
-use crate::cluster::{ObjectName, Pool, Service};
+use crate::cluster::{Kind, ObjectName, Pool, Service};
 
 const NAMES: [&str; 6] = ["t/a", "t/b", "t/c", "u/a", "u/d", "u/e"];
 const BLOCKS: [&str; 8] = [
@@ -68,12 +70,23 @@ enum Change {
     Stranger {
         name: u8,
         addresses: Vec<u8>,
+        /// Whether it does so three times, whatever we do about it.
+        insists: bool,
     },
     StrangerForgets(u8),
     Restart,
+    /// Another process leads, that looked on from the last time `Restart` or this happened.
+    OtherLeads,
     Pass(u16),
+    PassMinutes(u8),
+    /// Lists are not complete, or a kind cannot be read, until this happens again.
+    Blind(u8),
     /// Some of what was planned is written, in this order.
     Write(Vec<u8>),
+    /// Some of what was planned is sent, and lands later.
+    Send(Vec<u8>),
+    /// What was sent for a Service lands, if the Service is as it was then.
+    Land(u8),
     Settle,
 }
 
@@ -131,11 +144,16 @@ fn step(named: bool) -> impl Strategy<Value = Step> {
         1 => pick().prop_map(Change::Recreate),
         5 => put_pool,
         1 => (0..3u8).prop_map(Change::RemovePool),
-        1 => (pick(), prop::collection::vec(pick(), 0..3)).prop_map(|(name, addresses)| Change::Stranger { name, addresses }),
+        1 => (pick(), prop::collection::vec(pick(), 0..3), rarely()).prop_map(|(name, addresses, insists)| Change::Stranger { name, addresses, insists }),
         1 => pick().prop_map(Change::StrangerForgets),
-        2 => Just(Change::Restart),
+        1 => Just(Change::Restart),
+        1 => Just(Change::OtherLeads),
         2 => (0..800u16).prop_map(Change::Pass),
-        4 => prop::collection::vec(pick(), 0..4).prop_map(Change::Write),
+        1 => (1..80u8).prop_map(Change::PassMinutes),
+        1 => (0..4u8).prop_map(Change::Blind),
+        3 => prop::collection::vec(pick(), 0..4).prop_map(Change::Write),
+        2 => prop::collection::vec(pick(), 0..4).prop_map(Change::Send),
+        3 => pick().prop_map(Change::Land),
         4 => Just(Change::Settle),
     ]
     .prop_map(Step)
@@ -168,7 +186,8 @@ fn apply(world: &mut World, change: &Change, touched: &mut Touched) {
         }
         Change::Recreate(index) => {
             if let Some(name) = existing(world, index) {
-                let mut service = world.snapshot.services.remove(&name).unwrap();
+                let service = world.snapshot.services.remove(&name).unwrap();
+                let mut service = Arc::unwrap_or_clone(service);
                 service.ingress.clear();
                 service.recorded_condition = None;
                 touched.services.push(name);
@@ -208,12 +227,20 @@ fn apply(world: &mut World, change: &Change, touched: &mut Touched) {
             world.add_pool(built);
         }
         Change::RemovePool(name) => world.remove_pool(&format!("pool-{name}")),
-        Change::Stranger { name, addresses } => {
+        Change::Stranger {
+            name,
+            addresses,
+            insists,
+        } => {
             if let Some(name) = existing(world, name) {
                 let texts: Vec<&str> = addresses
                     .iter()
                     .map(|address| ADDRESSES[usize::from(*address) % ADDRESSES.len()])
                     .collect();
+                for _ in 0..if *insists { 2 } else { 0 } {
+                    world.write_ingress(&name.to_string(), &texts);
+                    world.write_planned(&name);
+                }
                 world.write_ingress(&name.to_string(), &texts);
                 touched.services.push(name);
             }
@@ -223,12 +250,35 @@ fn apply(world: &mut World, change: &Change, touched: &mut Touched) {
                 world.forge_condition(&name.to_string(), None);
             }
         }
-        Change::Restart => {
-            world.restart();
+        Change::Restart | Change::OtherLeads => {
+            if matches!(change, Change::OtherLeads) {
+                world.change_leader();
+            } else {
+                world.restart();
+            }
             touched.before = None;
         }
+        Change::PassMinutes(minutes) => world.now += Duration::from_secs(60 * u64::from(*minutes)),
+        Change::Blind(how) => {
+            let unreadable = &mut world.snapshot.unreadable;
+            let sees = world.snapshot.complete && unreadable.is_empty();
+            unreadable.clear();
+            world.snapshot.complete = true;
+            if sees {
+                match how {
+                    0 => drop(unreadable.insert(Kind::Service, "no".into())),
+                    1 => drop(unreadable.insert(Kind::CiliumLoadBalancerIPPool, "no".into())),
+                    _ => world.snapshot.complete = false,
+                }
+            }
+        }
+        Change::Land(index) => {
+            if let Some(name) = existing(world, index) {
+                world.land(&name);
+            }
+        }
         Change::Pass(milliseconds) => world.now += Duration::from_millis(u64::from(*milliseconds)),
-        Change::Write(_) | Change::Settle => {}
+        Change::Write(_) | Change::Send(_) | Change::Settle => {}
     }
 }
 
@@ -296,7 +346,9 @@ fn selects(pool: &Pool, service: &Service) -> bool {
 /// Every address that a Service rightfully carried before the plan and nobody asked to take is there after it.
 fn check_nothing_moved(world: &World, plan: &AddressPlan, touched: &Touched) {
     for (name, service) in &world.snapshot.services {
-        if !is_ours(service, &world.settings) || touched.services.contains(name) {
+        let left = plan.services.get(name);
+        let left = left.is_some_and(|status| status.foreign.is_some());
+        if left || !is_ours(service, &world.settings) || touched.services.contains(name) {
             continue;
         }
         let ask = Ask::of(service, &world.settings);
@@ -335,6 +387,10 @@ fn check_nothing_moved(world: &World, plan: &AddressPlan, touched: &Touched) {
 }
 
 fn check_one_holder(world: &World, plan: &AddressPlan) {
+    let left = |name: &ObjectName| {
+        let status = plan.services.get(name);
+        status.is_some_and(|status| status.foreign.is_some())
+    };
     let ours: Vec<_> = world
         .snapshot
         .services
@@ -347,12 +403,19 @@ fn check_one_holder(world: &World, plan: &AddressPlan) {
             let common = outcome(world, plan, name)
                 .into_iter()
                 .find(|address| theirs.contains(address));
-            if let Some(address) = common {
-                assert!(
-                    world.may_share(service, other),
-                    "{name} and {other_name} both get {address}"
-                );
-            }
+            let Some(address) = common else { continue };
+            // What a stranger insists on, and somebody has already, is the stranger's fault; nobody is to get it anew.
+            let shown = |service: &Service| {
+                service
+                    .ingress
+                    .iter()
+                    .any(|entry| entry.ip == Some(address))
+            };
+            let insisted = (left(name) && shown(other)) || (left(other_name) && shown(service));
+            assert!(
+                insisted || world.may_share(service, other),
+                "{name} and {other_name} both get {address}"
+            );
         }
     }
 }
@@ -364,11 +427,15 @@ fn play(steps: &[Step], strict: bool) {
     for Step(change) in steps {
         apply(&mut world, change, &mut touched);
         let plan = world.plan();
+        assert_eq!(world.plan(), plan, "planned again with nothing new");
+        if !world.sees() {
+            assert_eq!(plan, AddressPlan::default());
+            continue;
+        }
         if !world.snapshot.pools.is_empty() {
             check_one_holder(&world, &plan);
             check_nothing_moved(&world, &plan, &touched);
         }
-        assert_eq!(world.plan(), plan, "planned again with nothing new");
         touched.services.clear();
         let outcomes = world
             .snapshot
@@ -380,17 +447,23 @@ fn play(steps: &[Step], strict: bool) {
             Change::Settle => {
                 world.settle();
             }
-            Change::Write(order) => {
+            Change::Write(order) | Change::Send(order) => {
                 world.write_pools(&plan);
                 let names: Vec<&ObjectName> = plan.services.keys().collect();
                 for index in order.iter().filter(|_| !names.is_empty()) {
                     let name = names[usize::from(*index) % names.len()];
-                    world.write(name, &plan.services[name]);
+                    if matches!(change, Change::Send(_)) {
+                        world.send(name, &plan.services[name]);
+                    } else {
+                        world.write(name, &plan.services[name]);
+                    }
                 }
             }
             _ => {}
         }
     }
+    world.snapshot.complete = true;
+    world.snapshot.unreadable.clear();
     world.now += Duration::from_secs(1);
     world.settle();
     let plan = world.plan();

@@ -1,9 +1,11 @@
 //! A cluster of Services and pools for tests, with statuses written back as planned.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::super::ask::Ask;
-use super::super::{AddressBook, AddressPlan, ServiceStatus};
+use super::super::{AddressBook, AddressPlan, Memory, ServiceStatus};
 use crate::cluster::{
     Block, IngressEntry, IngressIpMode, ObjectName, Pool, PoolFaults, PoolSpec, RecordedCondition,
     Requirement, Service, ServicePort, Snapshot,
@@ -18,6 +20,10 @@ pub(super) struct World {
     /// Whether a write may never add an address that another status shows, unless the two may share it.
     pub(super) strict: bool,
     uids: u64,
+    /// What a process knows that looks on.
+    follower: Memory,
+    /// Writes under way, at most one for each Service: the Service as it was, and what it is to become.
+    under_way: BTreeMap<ObjectName, (Arc<Service>, ServiceStatus)>,
 }
 
 pub(super) struct ServiceBuilder(pub(super) Service);
@@ -200,6 +206,7 @@ impl World {
             ipv6: true,
             bgp_enabled: true,
             l2_enabled: true,
+            address_memory: Duration::from_secs(3600),
         };
         let snapshot = Snapshot {
             complete: true,
@@ -212,6 +219,8 @@ impl World {
             settings,
             strict: false,
             uids: 0,
+            follower: Memory::default(),
+            under_way: BTreeMap::new(),
         }
     }
 
@@ -229,7 +238,7 @@ impl World {
             self.uids += 1;
             service.meta.uid = self.uids.to_string();
         }
-        self.snapshot.services.insert(name, service);
+        self.snapshot.services.insert(name, service.into());
     }
 
     pub(super) fn remove(&mut self, text: &str) {
@@ -238,7 +247,7 @@ impl World {
 
     /// Adds a pool, or edits the one of that name; what it was while valid stays in force.
     pub(super) fn add_pool(&mut self, PoolBuilder(mut pool): PoolBuilder) {
-        let name = pool.meta.name.name.clone();
+        let name = pool.meta.name.name.to_string();
         if let Some(before) = self.snapshot.pools.remove(&name) {
             pool.meta = before.meta;
             pool.recorded_conditions = before.recorded_conditions;
@@ -258,9 +267,27 @@ impl World {
         self.snapshot.pools.remove(name);
     }
 
-    /// A new process: nothing is remembered, and what was valid once is unknown.
+    /// Whether anything may be planned.
+    pub(super) fn sees(&self) -> bool {
+        self.snapshot.complete && self.snapshot.unreadable.is_empty()
+    }
+
+    /// A new process: nothing is remembered, and what was valid once is unknown. What its predecessor had under way fails.
     pub(super) fn restart(&mut self) {
-        self.book = AddressBook::default();
+        self.become_leader(Memory::default());
+    }
+
+    /// Another process leads, that looked on.
+    pub(super) fn change_leader(&mut self) {
+        let memory = std::mem::take(&mut self.follower);
+        self.become_leader(memory);
+    }
+
+    fn become_leader(&mut self, memory: Memory) {
+        self.book = AddressBook::with_memory(memory);
+        self.under_way.clear();
+        self.follower
+            .observe(&self.snapshot, &self.settings, self.now);
         for pool in self.snapshot.pools.values_mut() {
             pool.last_valid = None;
         }
@@ -268,6 +295,33 @@ impl World {
 
     pub(super) fn plan(&mut self) -> AddressPlan {
         self.book.plan(&self.snapshot, &self.settings, self.now)
+    }
+
+    /// Sends a status, unless another one is under way for that Service.
+    pub(super) fn send(&mut self, name: &ObjectName, status: &ServiceStatus) {
+        let service = &self.snapshot.services[name];
+        let write = || (Arc::clone(service), status.clone());
+        self.under_way.entry(name.clone()).or_insert_with(write);
+    }
+
+    /// What is under way for a Service lands, or fails because the Service is not as it was.
+    pub(super) fn land(&mut self, name: &ObjectName) {
+        let Some((service, status)) = self.under_way.remove(name) else {
+            return;
+        };
+        let now = self.snapshot.services.get(name);
+        if now.is_some_and(|now| Arc::ptr_eq(now, &service)) {
+            drop(service);
+            self.write(name, &status);
+        }
+    }
+
+    /// Plans, and writes the status of one Service.
+    pub(super) fn write_planned(&mut self, name: &ObjectName) {
+        let plan = self.plan();
+        if let Some(status) = plan.services.get(name) {
+            self.write(name, status);
+        }
     }
 
     /// Plans and writes until nothing changes; the number of Service writes.
@@ -331,6 +385,7 @@ impl World {
         let same = service.ingress == status.ingress
             && three(&service.recorded_condition) == three(&condition);
         if !same {
+            let service = Arc::make_mut(service);
             service.ingress.clone_from(&status.ingress);
             service.recorded_condition = condition;
         }
@@ -382,7 +437,7 @@ impl World {
     }
 
     pub(super) fn write_ingress(&mut self, text: &str, addresses: &[&str]) {
-        self.snapshot.services.get_mut(&name(text)).unwrap().ingress = entries(addresses);
+        self.edit(text, |service| service.ingress = entries(addresses));
     }
 
     pub(super) fn forge_condition(
@@ -390,11 +445,12 @@ impl World {
         text: &str,
         condition: Option<(String, String, String, String)>,
     ) {
-        self.snapshot
-            .services
-            .get_mut(&name(text))
-            .unwrap()
-            .recorded_condition = condition;
+        self.edit(text, |service| service.recorded_condition = condition);
+    }
+
+    pub(super) fn edit(&mut self, text: &str, edit: impl FnOnce(&mut Service)) {
+        let service = self.snapshot.services.get_mut(&name(text)).unwrap();
+        edit(Arc::make_mut(service));
     }
 
     pub(super) fn service(&self, text: &str) -> &Service {

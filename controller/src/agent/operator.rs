@@ -1,0 +1,366 @@
+//! What a node does for the whole cluster: while it holds the lease it gives addresses, and has them written.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use kube::Client;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tracing::{info, warn};
+
+use super::recorder::{Origin, Planned, Recorder};
+use super::telling::Telling;
+use crate::apply::kubernetes::{Writer, WriterOptions};
+use crate::args::Ipam;
+use crate::cli::Failure;
+use crate::cluster::{ObjectName, Snapshot};
+use crate::config::RunConfig;
+use crate::kubernetes_client::KubernetesClient;
+use crate::lease::{Election, ElectionConfig, Lead, Leadership, Release, Timing};
+use crate::observe::ClusterNumbers;
+use crate::plan::Settings;
+use crate::plan::addresses::{AddressBook, AddressPlan, Memory};
+use crate::plan::status::is_as_desired;
+use crate::watch::Observed;
+use crate::watch::cilium_operator::{self, Allocation};
+use crate::watch::kubernetes::{self, KubernetesSource};
+
+/// How long an orderly stop waits for writes that are under way, and then for the lease to be given up.
+const DRAIN: Duration = Duration::from_secs(2);
+/// Where a pod finds the name of its own namespace.
+const OWN_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
+/// Where the lease is unless something else is known.
+const NAMESPACE: &str = "kube-system";
+
+/// Gives addresses while it leads.
+pub(super) struct Operator {
+    election: Election,
+    leadership: watch::Receiver<Leadership>,
+    writer: Writer,
+    allocation: watch::Receiver<Allocation>,
+    /// What lasts while we lead; `None` while we follow, or leave the addresses to others.
+    term: Option<Term>,
+    /// The addresses of Services that are gone, kept by a follower for when it leads.
+    memory: Memory,
+    told: Told,
+}
+
+#[derive(Debug)]
+struct Term {
+    lead: Lead,
+    /// Which Services it gives addresses to.
+    allocation: Allocation,
+    book: AddressBook,
+    /// Whether writes of a former leader that may still be in the air are void, or about to be.
+    begun: bool,
+    /// Up to which change of the book's memory the lease has it.
+    remembered: u64,
+}
+
+/// What the log was told last.
+#[derive(Debug, Default)]
+struct Told {
+    holder: Option<String>,
+    allocation: Option<Allocation>,
+}
+
+impl Operator {
+    /// Waits until the lease, the writer or Cilium's operator gives reason to plan again. Cancelling loses nothing.
+    pub(super) async fn changed(&mut self) {
+        // None of the three ends before this does.
+        tokio::select! {
+            Ok(()) = self.leadership.changed() => {}
+            Ok(()) = self.allocation.changed() => {}
+            _news = self.writer.changed() => {}
+        }
+    }
+
+    /// While we lead: plans the addresses of what was observed and has the difference written.
+    pub(super) fn step(
+        &mut self,
+        observed: &Observed,
+        settings: &Settings,
+        now: Instant,
+        telling: &mut Telling,
+    ) -> Planned {
+        let leadership = self.leadership.borrow_and_update().clone();
+        let allocation = self.allocation.borrow_and_update().clone();
+        let former = self.told.leadership(&leadership);
+        self.told.allocation(&allocation);
+        let (Some(lead), Some(settings)) = (leadership.lead, allocating(&allocation, settings))
+        else {
+            self.follow(&observed.snapshot, settings, now);
+            return Planned::default();
+        };
+        telling.writing(self.writer.news().trouble.map_or(Ok(()), Err));
+        if !observed.snapshot.complete {
+            return Planned::default();
+        }
+        let Self {
+            election,
+            writer,
+            term,
+            memory,
+            ..
+        } = self;
+        let term = Term::present(term, memory, (lead, allocation), election, writer, now);
+        let addresses = term.book.plan(&observed.snapshot, &settings, now);
+        if !std::mem::replace(&mut term.begun, true) {
+            let touched = touched(&observed.snapshot, &addresses);
+            let time = Timestamp::now();
+            writer.begin_term(observed, &touched, lead.term, &former, time, now);
+        }
+        writer.want(observed, &addresses, Timestamp::now(), now);
+        term.hand_down_memory(election, now);
+        telling.addresses(&addresses);
+        Planned {
+            again_at: addresses.again_at,
+            addresses,
+            announced: false,
+        }
+    }
+
+    /// Ends the term, if there was one. What is remembered of Services that go meanwhile is kept for the next.
+    fn follow(&mut self, snapshot: &Snapshot, settings: &Settings, now: Instant) {
+        if let Some(term) = self.term.take() {
+            self.writer.stand_down(now);
+            self.memory = term.book.into_memory();
+        }
+        self.memory.observe(snapshot, settings, now);
+    }
+
+    /// Waits for what is under way, then leaves the lease to whoever wants it.
+    pub(super) async fn end(self) {
+        let settled = self.writer.drain(now() + DRAIN).await;
+        let how = if settled {
+            Release::Settled
+        } else {
+            Release::Unsettled
+        };
+        if timeout(DRAIN, self.election.release(how)).await.is_err() {
+            warn!("the lease was not given up: the API server does not answer; another process takes it in a few seconds");
+        }
+    }
+}
+
+impl std::fmt::Debug for Operator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Operator")
+            .field("term", &self.term)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Term {
+    /// The present term. A new one begins with nothing but what the objects record, and what is remembered of those that
+    /// are gone.
+    fn present<'a>(
+        slot: &'a mut Option<Self>,
+        own: &mut Memory,
+        (lead, allocation): (Lead, Allocation),
+        election: &Election,
+        writer: &Writer,
+        now: Instant,
+    ) -> &'a mut Self {
+        let same = |term: &Self| term.lead.term == lead.term && term.allocation == allocation;
+        let term = slot.take();
+        let term = match term {
+            Some(term) if same(&term) => term,
+            term => {
+                writer.stand_down(now);
+                let mut memory = term.map_or_else(|| std::mem::take(own), |term| term.book.into_memory());
+                let is_news = !memory.is_empty();
+                memory.absorb(Memory::from_text(&election.remembered(), now, wall_clock()));
+                Self {
+                    lead,
+                    allocation,
+                    begun: !lead.unclean,
+                    remembered: if is_news { 0 } else { memory.changes() },
+                    book: AddressBook::with_memory(memory),
+                }
+            }
+        };
+        slot.insert(term)
+    }
+
+    /// Has the lease remember what the book does, for whoever leads next.
+    fn hand_down_memory(&mut self, election: &Election, now: Instant) {
+        let memory = self.book.memory();
+        if memory.changes() == self.remembered {
+            return;
+        }
+        self.remembered = memory.changes();
+        if let Err(error) = election.remember(&memory.to_text(now, wall_clock())) {
+            warn!("addresses of deleted Services are not on record: {error}");
+        }
+    }
+}
+
+/// The switches for giving addresses; `None` where others give them.
+fn allocating(allocation: &Allocation, settings: &Settings) -> Option<Settings> {
+    match allocation {
+        Allocation::Unknown(_) | Allocation::Cilium | Allocation::Nobody => None,
+        Allocation::All => Some(settings.clone()),
+        Allocation::ClasslessOnly => Some(Settings {
+            bgp_enabled: false,
+            l2_enabled: false,
+            ..settings.clone()
+        }),
+    }
+}
+
+/// The Services that a former leader may be writing to at this moment: those that it did not find served.
+fn touched(snapshot: &Snapshot, plan: &AddressPlan) -> Vec<ObjectName> {
+    let unsettled = plan.services.iter().filter(|(name, desired)| {
+        let satisfied = desired.condition.as_ref().is_some_and(|condition| condition.satisfied);
+        let recorded = snapshot.services.get(*name);
+        !satisfied || recorded.is_some_and(|service| !is_as_desired(service, desired))
+    });
+    unsettled.map(|(name, _)| name.clone()).collect()
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the run loop owns the clock of the plans"
+)]
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+fn wall_clock() -> i64 {
+    Timestamp::now().as_second()
+}
+
+/// Opens the way to the API server and starts all that has to run meanwhile.
+pub(super) async fn open(
+    config: &RunConfig,
+    kubeconfig: Option<&Path>,
+    namespace: Option<&str>,
+    node: &str,
+    tasks: &mut JoinSet<String>,
+) -> Result<Origin, Failure> {
+    let fail = |error: &dyn std::fmt::Display| Failure::Unreachable(format!("run: {error}"));
+    let reached = KubernetesClient::open(kubeconfig)
+        .await
+        .map_err(|error| fail(&error))?;
+    let source = KubernetesSource::open(
+        reached.clone(),
+        kubernetes::Options {
+            secrets_namespace: config.secrets_namespace.clone(),
+            seed: seed(node),
+        },
+    );
+    let (observed, health) = (source.observed(), source.health());
+    tasks.spawn(async move { source.run().await.to_string() });
+    let namespace = namespace.map_or_else(own_namespace, str::to_owned);
+    let election = ElectionConfig {
+        namespace,
+        node: node.to_owned(),
+        api_server: reached.server.parse().map_err(|error| fail(&error))?,
+        timing: Timing::default(),
+    };
+    let (election, leadership) = Election::start(reached.client.clone(), election);
+    let fenced = reached
+        .fenced(leadership.clone())
+        .await
+        .map_err(|error| fail(&error))?;
+    let options = WriterOptions {
+        instance: node.to_owned(),
+        seed: seed(election.identity()),
+    };
+    let writer = Writer::start(fenced.client, leadership.clone(), options);
+    let numbers = ClusterNumbers {
+        writer: writer.clone(),
+        calls: reached.calls.clone(),
+        source: health,
+        leadership: leadership.clone(),
+    };
+    let operator = Operator {
+        election,
+        leadership,
+        writer,
+        allocation: allocation(config.ipam, reached.client.clone(), tasks),
+        term: None,
+        memory: Memory::default(),
+        told: Told::default(),
+    };
+    Ok(Origin {
+        observed,
+        recorder: Recorder::Cluster(Box::new(operator)),
+        name: reached.server.clone(),
+        numbers: Some(numbers),
+    })
+}
+
+fn allocation(ipam: Ipam, client: Client, tasks: &mut JoinSet<String>) -> watch::Receiver<Allocation> {
+    let begin = match ipam {
+        Ipam::On => Allocation::All,
+        Ipam::Off => Allocation::Nobody,
+        Ipam::Auto => Allocation::Unknown("--ipam auto is still looking for Cilium's LB-IPAM".to_owned()),
+    };
+    let (sender, receiver) = watch::channel(begin);
+    tasks.spawn(async move {
+        if ipam == Ipam::Auto {
+            cilium_operator::observe(client, sender).await;
+        } else {
+            // Nothing is to be observed, and the channel has to stay open.
+            std::future::pending::<()>().await;
+            drop(sender);
+        }
+        "nobody looks for Cilium's LB-IPAM any more".to_owned()
+    });
+    receiver
+}
+
+fn own_namespace() -> String {
+    let own = std::fs::read_to_string(OWN_NAMESPACE).unwrap_or_default();
+    match own.trim() {
+        "" => NAMESPACE.to_owned(),
+        own => own.to_owned(),
+    }
+}
+
+/// Two processes that start together must not retry together.
+fn seed(identity: &str) -> u64 {
+    use std::hash::{BuildHasher as _, RandomState};
+    RandomState::new().hash_one(identity)
+}
+
+impl Told {
+    /// Who held the lease before.
+    fn leadership(&mut self, leadership: &Leadership) -> String {
+        let former = self.holder.clone().unwrap_or_default();
+        if former == leadership.holder && self.holder.is_some() {
+            return former;
+        }
+        match (&leadership.lead, leadership.holder.as_str()) {
+            (Some(lead), holder) => {
+                info!(holder, term = lead.term, "this process gives the addresses");
+            }
+            (None, "") => info!("no process holds the lease yet"),
+            (None, holder) => info!(holder, "the lease is held"),
+        }
+        self.holder = Some(leadership.holder.clone());
+        former
+    }
+
+    fn allocation(&mut self, allocation: &Allocation) {
+        if self.allocation.as_ref() == Some(allocation) {
+            return;
+        }
+        match allocation {
+            Allocation::Unknown(why) => warn!("no addresses are given: {why}"),
+            Allocation::Nobody => info!("Fairway gives no addresses and announces what others give (--ipam off)"),
+            Allocation::Cilium => info!(
+                "Cilium's LB-IPAM gives the addresses; Fairway announces them and gives none (--ipam auto)"
+            ),
+            Allocation::ClasslessOnly => info!(
+                "Cilium's LB-IPAM serves Services with a class of Cilium's; Fairway gives addresses to those without a class"
+            ),
+            Allocation::All => info!("whichever process holds the lease gives the addresses"),
+        }
+        self.allocation = Some(allocation.clone());
+    }
+}
