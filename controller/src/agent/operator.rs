@@ -114,7 +114,7 @@ impl Operator {
         }
         writer.want(observed, &addresses, Timestamp::now(), now);
         term.hand_down_memory(election, now);
-        telling.addresses(&addresses);
+        telling.addresses(&addresses, &observed.snapshot);
         Planned {
             again_at: addresses.again_at,
             addresses,

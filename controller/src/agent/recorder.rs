@@ -184,7 +184,7 @@ impl DirectoryRecorder {
                 ..Planned::default()
             };
         }
-        telling.addresses(&addresses);
+        telling.addresses(&addresses, &observed.snapshot);
         Planned {
             addresses,
             announced: true,

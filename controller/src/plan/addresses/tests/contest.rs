@@ -229,11 +229,11 @@ fn a_hostname_that_comes_back_again_and_again_is_a_strangers_work_too() {
 fn after_the_last_pool_nothing_of_it_is_left() {
     let mut world = contested();
     world.settle();
-    world.edit("t/a", |service| service.marked = true);
+    world.edit("t/a", |service| service.taken_over = true);
     world.remove_pool("p");
     world.pass(Duration::from_secs(1));
     assert_eq!(left_to(&mut world, "t/a"), None);
-    world.edit("t/a", |service| service.marked = false);
+    world.edit("t/a", |service| service.taken_over = false);
     let quiet = world.plan();
     assert!(quiet.services.is_empty() && world.snapshot != Snapshot::default());
 }

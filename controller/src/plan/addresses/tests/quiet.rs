@@ -25,7 +25,7 @@ fn a_plan_mentions_only_what_changes_or_lacks_something() {
     );
     world.restart();
     assert_eq!(world.plan().services.len(), 2, "nor from a new start");
-    world.edit("t/1", |service| service.marked = true);
+    world.edit("t/1", |service| service.taken_over = true);
     let marked = world.plan();
     assert!(
         marked.services[&name("t/1")].foreign.is_none(),
