@@ -170,7 +170,11 @@ impl Credentials {
                 "{place}: the proxy it names is not used: the API server is reached directly"
             );
         }
-        let client = stack(&config, self.fence.clone()).map_err(|error| fail(&error))?;
+        // An `exec` entry of a kubeconfig runs a program here.
+        let fence = self.fence.clone();
+        let built = tokio::task::spawn_blocking(move || stack(&config, fence)).await;
+        let built = built.map_err(|error| fail(&error))?;
+        let client = built.map_err(|error| fail(&error))?;
         Ok((client, server.trim_end_matches('/').to_owned()))
     }
 

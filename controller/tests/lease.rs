@@ -26,7 +26,9 @@ const TAKEOVER: Duration = Duration::from_secs(3);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn somebody_leads_and_never_two() {
-    let Some(mut server) = ApiServer::start().await else { return };
+    let Some(mut server) = ApiServer::start().await else {
+        return;
+    };
     a_first_start_leads_quickly(&server).await;
     two_starters_make_one_leader(&server).await;
     a_clean_release_hands_over_at_once(&server).await;
@@ -58,10 +60,16 @@ async fn two_starters_make_one_leader(server: &ApiServer) {
         Member::start(server, &namespace, "one"),
         Member::start(server, &namespace, "two")
     );
-    until(Duration::from_secs(2), "one leads and the other knows", || {
-        let follows = |member: &Member, other: &Member| member.leadership.borrow().holder == other.election.identity();
-        one.leads() && follows(&two, &one) || two.leads() && follows(&one, &two)
-    })
+    until(
+        Duration::from_secs(2),
+        "one leads and the other knows",
+        || {
+            let follows = |member: &Member, other: &Member| {
+                member.leadership.borrow().holder == other.election.identity()
+            };
+            one.leads() && follows(&two, &one) || two.leads() && follows(&one, &two)
+        },
+    )
     .await;
     assert!(!(one.leads() && two.leads()));
 }
@@ -83,7 +91,10 @@ async fn a_clean_release_hands_over_at_once(server: &ApiServer) {
     two.election.release(Release::Unsettled).await;
     let three = Member::start(server, &namespace, "three").await;
     three.leads_within(Duration::from_secs(1)).await;
-    assert!(three.leadership.borrow().lead.unwrap().unclean, "writes may still be under way");
+    assert!(
+        three.leadership.borrow().lead.unwrap().unclean,
+        "writes may still be under way"
+    );
 }
 
 async fn a_crash_is_taken_over_in_time(server: &ApiServer) {
@@ -91,7 +102,10 @@ async fn a_crash_is_taken_over_in_time(server: &ApiServer) {
     for round in 0..3 {
         let runtime = Runtime::new().unwrap();
         let (port, space) = (server.port(), namespace.clone());
-        let one = runtime.spawn(async move { Member::on(port, ADMIN, &space, "one").await }).await.unwrap();
+        let one = runtime
+            .spawn(async move { Member::on(port, ADMIN, &space, "one").await })
+            .await
+            .unwrap();
         one.leads_within(Duration::from_secs(4)).await;
         let two = Member::start(server, &namespace, "two").await;
         two.follows(&one).await;
@@ -99,7 +113,10 @@ async fn a_crash_is_taken_over_in_time(server: &ApiServer) {
         runtime.shutdown_background();
         drop(one);
         two.leads_within(TAKEOVER).await;
-        println!("crash {round}: the other leads after {:?}", crashed.elapsed());
+        println!(
+            "crash {round}: the other leads after {:?}",
+            crashed.elapsed()
+        );
         assert!(two.leadership.borrow().lead.unwrap().unclean);
         two.election.release(Release::Settled).await;
     }
@@ -115,7 +132,10 @@ async fn a_killed_process_is_taken_over_in_time(server: &ApiServer) {
         let killed = now();
         process.child.kill().unwrap();
         two.leads_within(TAKEOVER).await;
-        println!("kill -9 {round}: the other leads after {:?}", killed.elapsed());
+        println!(
+            "kill -9 {round}: the other leads after {:?}",
+            killed.elapsed()
+        );
         two.election.release(Release::Settled).await;
     }
 }
@@ -142,12 +162,19 @@ async fn a_deleted_lease_is_made_again_by_its_leader(server: &ApiServer) {
     let one = Member::start(server, &namespace, "one").await;
     one.leads_within(Duration::from_secs(2)).await;
     let leases = leases(server, &namespace).await;
-    leases.delete(LEASE, &DeleteParams::default()).await.unwrap();
+    leases
+        .delete(LEASE, &DeleteParams::default())
+        .await
+        .unwrap();
     let mut always = true;
-    until_async(Duration::from_secs(3), "the Lease is there again", async || {
-        always &= one.leads();
-        leases.get_opt(LEASE).await.unwrap().is_some()
-    })
+    until_async(
+        Duration::from_secs(3),
+        "the Lease is there again",
+        async || {
+            always &= one.leads();
+            leases.get_opt(LEASE).await.unwrap().is_some()
+        },
+    )
     .await;
     assert!(always, "leadership was lost in between");
 }
@@ -160,11 +187,20 @@ async fn a_stranger_who_empties_the_holder_makes_no_second_leader(server: &ApiSe
     two.follows(&one).await;
     let patch = serde_json::json!({"spec": {"holderIdentity": ""}});
     let leases = leases(server, &namespace).await;
-    leases.patch(LEASE, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
-    until(Duration::from_secs(4), "somebody leads another term", || {
-        assert!(!(one.leads() && two.leads()));
-        [&one, &two].iter().any(|member| member.leads() && member.leadership.borrow().lead.unwrap().term == 2)
-    })
+    leases
+        .patch(LEASE, &PatchParams::default(), &Patch::Merge(patch))
+        .await
+        .unwrap();
+    until(
+        Duration::from_secs(4),
+        "somebody leads another term",
+        || {
+            assert!(!(one.leads() && two.leads()));
+            [&one, &two]
+                .iter()
+                .any(|member| member.leads() && member.leadership.borrow().lead.unwrap().term == 2)
+        },
+    )
     .await;
 }
 
@@ -173,13 +209,23 @@ async fn what_is_remembered_outlives_its_leader(server: &ApiServer) {
     let one = Member::start(server, &namespace, "one").await;
     one.leads_within(Duration::from_secs(2)).await;
     one.election.remember("default/web 192.0.2.1").unwrap();
-    until(Duration::from_secs(3), "it is in the Lease", || &*one.election.remembered() == "default/web 192.0.2.1").await;
+    until(Duration::from_secs(3), "it is in the Lease", || {
+        &*one.election.remembered() == "default/web 192.0.2.1"
+    })
+    .await;
     let writes = one.election.writes();
     one.election.remember("default/web 192.0.2.1").unwrap();
     let most = "x".repeat(128 * 1024);
     one.election.remember(&most).unwrap();
-    until(Duration::from_secs(3), "the most is in the Lease", || *one.election.remembered() == *most).await;
-    assert_eq!(one.election.writes(), writes + 1, "what is there already is not written again");
+    until(Duration::from_secs(3), "the most is in the Lease", || {
+        *one.election.remembered() == *most
+    })
+    .await;
+    assert_eq!(
+        one.election.writes(),
+        writes + 1,
+        "what is there already is not written again"
+    );
     assert!(one.election.remember(&"x".repeat(128 * 1024 + 1)).is_err());
     drop(one);
     let two = Member::start(server, &namespace, "two").await;
@@ -193,7 +239,10 @@ async fn who_may_not_use_leases_follows_quietly(server: &ApiServer) {
     let lost = Member::start(server, "there-is-no-such-namespace", "lost").await;
     let one = Member::start(server, &namespace, "one").await;
     one.leads_within(Duration::from_secs(2)).await;
-    until(Duration::from_secs(3), "the refused one has tried", || lost.election.writes() > 1).await;
+    until(Duration::from_secs(3), "the refused one has tried", || {
+        lost.election.writes() > 1
+    })
+    .await;
     assert!(!refused.leads() && !lost.leads());
     assert_eq!(refused.election.writes(), 0);
 }
@@ -217,8 +266,14 @@ async fn idle_costs_almost_nothing(server: &ApiServer) {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let writes = one.election.writes() + two.election.writes() - before;
-    println!("idle for 30 s: {writes} writes sent, {} versions of the Lease", versions.len());
-    assert!(writes <= 3 && versions.len() <= 4, "{writes} writes, versions {versions:?}");
+    println!(
+        "idle for 30 s: {writes} writes sent, {} versions of the Lease",
+        versions.len()
+    );
+    assert!(
+        writes <= 3 && versions.len() <= 4,
+        "{writes} writes, versions {versions:?}"
+    );
 }
 
 async fn an_outage_changes_nothing(server: &mut ApiServer) {
@@ -249,9 +304,19 @@ async fn an_outage_changes_nothing(server: &mut ApiServer) {
     server.run().await;
     let back = now();
     one.leads_within(Duration::from_secs(20)).await;
-    println!("API server back: the same one leads {:?} after it was ready (port {port})", back.elapsed());
-    assert_eq!(one.leadership.borrow().lead.unwrap().term, term, "the same term");
-    until(Duration::from_secs(15), "things stay like that", || back.elapsed() > Duration::from_secs(5)).await;
+    println!(
+        "API server back: the same one leads {:?} after it was ready (port {port})",
+        back.elapsed()
+    );
+    assert_eq!(
+        one.leadership.borrow().lead.unwrap().term,
+        term,
+        "the same term"
+    );
+    until(Duration::from_secs(15), "things stay like that", || {
+        back.elapsed() > Duration::from_secs(5)
+    })
+    .await;
     assert!(one.leads());
     watcher.abort();
     assert!(!two.leads() && one.leadership.borrow().lead.unwrap().term == term);
@@ -261,7 +326,12 @@ async fn an_outage_changes_nothing(server: &mut ApiServer) {
 #[tokio::test]
 #[ignore = "the other process of the scenarios"]
 async fn another_process() {
-    let (Ok(port), Ok(namespace)) = (std::env::var("LEASE_PORT"), std::env::var("LEASE_NAMESPACE")) else { return };
+    let (Ok(port), Ok(namespace)) = (
+        std::env::var("LEASE_PORT"),
+        std::env::var("LEASE_NAMESPACE"),
+    ) else {
+        return;
+    };
     let mut member = Member::on(port.parse().unwrap(), ADMIN, &namespace, "child").await;
     loop {
         let word = if member.leads() { "leads" } else { "follows" };
@@ -292,7 +362,10 @@ impl Member {
             timing: Timing::default(),
         };
         let (election, leadership) = Election::start(client, config);
-        Self { election, leadership }
+        Self {
+            election,
+            leadership,
+        }
     }
 
     fn leads(&self) -> bool {
@@ -304,11 +377,17 @@ impl Member {
     }
 
     async fn follows(&self, leader: &Self) {
-        until(Duration::from_secs(2), "it follows", || self.leadership.borrow().holder == leader.election.identity()).await;
+        until(Duration::from_secs(2), "it follows", || {
+            self.leadership.borrow().holder == leader.election.identity()
+        })
+        .await;
     }
 
     async fn follows_somebody(&self) {
-        until(Duration::from_secs(2), "it follows", || !self.leadership.borrow().holder.is_empty()).await;
+        until(Duration::from_secs(2), "it follows", || {
+            !self.leadership.borrow().holder.is_empty()
+        })
+        .await;
     }
 }
 
@@ -339,13 +418,22 @@ impl Process {
 
     /// How often it said so; the test harness may begin the line.
     fn said(&self, word: &str) -> usize {
-        self.lines.lock().unwrap().iter().filter(|line| line.ends_with(word)).count()
+        self.lines
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|line| line.ends_with(word))
+            .count()
     }
 
     /// Waits until that is the last it said.
     async fn says(&self, word: &str) {
         until(Duration::from_secs(10), word, || {
-            self.lines.lock().unwrap().last().is_some_and(|line| line.ends_with(word))
+            self.lines
+                .lock()
+                .unwrap()
+                .last()
+                .is_some_and(|line| line.ends_with(word))
         })
         .await;
     }
@@ -368,7 +456,13 @@ async fn leases(server: &ApiServer, namespace: &str) -> Api<Lease> {
 }
 
 async fn version(leases: &Api<Lease>) -> String {
-    leases.get(LEASE).await.unwrap().metadata.resource_version.unwrap()
+    leases
+        .get(LEASE)
+        .await
+        .unwrap()
+        .metadata
+        .resource_version
+        .unwrap()
 }
 
 async fn until(limit: Duration, what: &str, mut condition: impl FnMut() -> bool) {

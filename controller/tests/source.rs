@@ -1,5 +1,10 @@
 //! The Kubernetes source against a real API server.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "deadlines of tests against real processes"
+)]
+
 #[path = "source/cluster.rs"]
 mod cluster;
 

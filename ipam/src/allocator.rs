@@ -170,6 +170,12 @@ impl<O: Copy + Eq + Hash> Allocator<O> {
         Ok(())
     }
 
+    /// Notes that an owner holds an address, whoever holds it already and on whatever terms: what others do cannot be refused.
+    /// Nobody who may not share with this owner gets the address from now on; those who hold it keep it.
+    pub fn hold_unasked(&mut self, owner: O, address: IpAddr) {
+        self.hold(owner, address, None);
+    }
+
     /// Takes an address away from an owner; it is free when nobody else holds it. False where the owner did not hold it.
     pub fn release(&mut self, owner: O, address: IpAddr) -> bool {
         if !self.leave(owner, address) {
@@ -796,5 +802,19 @@ mod tests {
         assert_eq!(any(&mut allocator, 7, &[A]).as_deref(), Ok("10.0.0.3"));
         allocator.hand_out_last(BTreeSet::new());
         assert_eq!(any(&mut allocator, 8, &[A]).as_deref(), Ok("10.0.0.1"));
+    }
+
+    #[test]
+    fn who_holds_unasked_keeps_others_from_joining() {
+        let mut allocator = allocator(&[(A, &["10.0.0.0/32"])]);
+        for (owner, port) in [(1, 80), (2, 81)] {
+            allocator.set_sharing(owner, terms("k", port));
+        }
+        assert_eq!(named(&mut allocator, 1, "10.0.0.0", &[A]), Ok(()));
+        allocator.hold_unasked(9, ip("10.0.0.0"));
+        assert!(named(&mut allocator, 2, "10.0.0.0", &[A]).is_err());
+        assert!(any(&mut allocator, 2, &[A]).is_err());
+        allocator.forget(9);
+        assert_eq!(any(&mut allocator, 2, &[A]).as_deref(), Ok("10.0.0.0"));
     }
 }

@@ -341,6 +341,10 @@ impl Objects {
         self.kinds[key.kind as usize].insert(key, object);
     }
 
+    pub(super) fn pack(&mut self) {
+        self.kinds.iter_mut().for_each(Shared::pack);
+    }
+
     /// Takes an object out.
     pub fn remove(&mut self, key: &ObjectKey) {
         if self.find(key).is_some() {

@@ -18,6 +18,14 @@ impl<T> Shared<T> {
     }
 }
 
+impl<K: Ord + Clone, V: Clone> Shared<BTreeMap<K, V>> {
+    /// Builds the map anew, in as little memory as it needs.
+    pub(super) fn pack(&mut self) {
+        let map = std::mem::take(&mut **self);
+        *self = map.into_iter().collect();
+    }
+}
+
 impl<T> Clone for Shared<T> {
     fn clone(&self) -> Self {
         Self(self.0.clone())

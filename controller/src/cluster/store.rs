@@ -162,6 +162,11 @@ impl Store {
     /// Says that every kind was listed in full at least once.
     pub fn set_complete(&mut self) {
         self.snapshot.complete = true;
+        // Filled in order, as lists are, a map is half empty; built at once it is full.
+        self.entries = std::mem::take(&mut self.entries).into_iter().collect();
+        self.snapshot.services.pack();
+        self.snapshot.endpoints.pack();
+        self.objects.pack();
     }
 
     /// Says why a kind cannot be read, or that it can. Returns whether that is new.

@@ -8,95 +8,11 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::exchange::{Answer, Input, Output, Request};
 use super::link::Link;
 use super::record::{Change, Record, Release};
 use super::timing::Timing;
 use super::{Lead, Leadership};
-
-/// Names a request, so that the answer to one that was given up is not mistaken for another's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Request(pub u64);
-
-/// What an API server answered.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Answer {
-    /// The Lease as it is, or as our write made it.
-    Record(Record),
-    /// There is no such Lease.
-    Absent,
-    /// The Lease is not what our write was meant for (409), or it is there although we wanted to create it.
-    Conflict,
-    /// Anything else: no answer, no permission, an error. A write may have taken effect all the same.
-    Failed,
-}
-
-/// What a candidate is told.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Input {
-    /// A request was answered.
-    Answered {
-        /// Which.
-        request: Request,
-        /// With what.
-        answer: Answer,
-    },
-    /// The watch shows the Lease, or that it is gone. May be late, never needed for safety.
-    Seen(Option<Record>),
-    /// The watch broke. It works again with the next [`Input::Seen`].
-    Unwatched,
-    /// The leader's heartbeat arrived on the connection last asked for.
-    Heartbeat,
-    /// That connection ended or could not be made.
-    LivenessLost,
-    /// Where others get our heartbeats.
-    Reachable(String),
-    /// To be kept in the Lease while we lead.
-    Remember(Arc<str>),
-    /// Lead no more. There is no way back.
-    Release {
-        /// Whether all writes we made as the leader were answered.
-        how: Release,
-    },
-    /// Time passed.
-    Tick,
-}
-
-/// What a candidate wants done.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Output {
-    /// Read the Lease from a quorum. Ends the read before.
-    Get {
-        /// To be named in the answer.
-        request: Request,
-    },
-    /// Create the Lease. Ends the write before.
-    Create {
-        /// To be named in the answer.
-        request: Request,
-        /// What it says.
-        change: Change,
-    },
-    /// Change the Lease if it is still `of`. Ends the write before.
-    Replace {
-        /// To be named in the answer.
-        request: Request,
-        /// Its uid and resourceVersion are the condition.
-        of: Record,
-        /// What to change.
-        change: Change,
-    },
-    /// Connect to this liveness port, as `holder`'s; ends the connection before. An empty one: to none.
-    ConnectLiveness {
-        /// Whose heartbeats are expected there.
-        holder: String,
-        /// Address and port.
-        target: String,
-    },
-    /// What others may know.
-    LeadershipChanged(Leadership),
-    /// The Lease is not ours, and will not be. Comes once after [`Input::Release`].
-    Released,
-}
 
 /// One process that may lead.
 ///
@@ -280,24 +196,51 @@ impl Candidate {
         self.remember.hash(state);
         self.highest_term.hash(state);
         let overtaken = |sent| self.write.ended.is_some_and(|ended| sent < ended);
-        let read = self.read.pending.map(|(_, sent)| (age(sent, timing.read_timeout), overtaken(sent)));
-        let write = self.write.pending.map(|(_, sent)| age(sent, timing.write_timeout));
+        let read = self
+            .read
+            .pending
+            .map(|(_, sent)| (age(sent, timing.read_timeout), overtaken(sent)));
+        let write = self
+            .write
+            .pending
+            .map(|(_, sent)| age(sent, timing.write_timeout));
         (read, write).hash(state);
-        self.read.sent.map(|sent| age(sent, timing.poll.max(timing.confirm))).hash(state);
-        let pause = timing.write_spacing.max(timing.retry * if self.write_failures > 0 { 16 } else { 1 });
+        self.read
+            .sent
+            .map(|sent| age(sent, timing.poll.max(timing.confirm)))
+            .hash(state);
+        let pause = timing
+            .write_spacing
+            .max(timing.retry * if self.write_failures > 0 { 16 } else { 1 });
         self.write.sent.map(|sent| age(sent, pause)).hash(state);
         let wait = timing.challenge_wait + timing.stranger_wait + timing.jitter;
-        let known = self.known.as_ref().map(|known| (&known.record, age(known.since, wait), known.patience));
+        let known = self
+            .known
+            .as_ref()
+            .map(|known| (&known.record, age(known.since, wait), known.patience));
         known.hash(state);
         self.attempt.hash(state);
-        let left = |moment: Option<Instant>| moment.map(|moment| moment.saturating_duration_since(now));
+        let left =
+            |moment: Option<Instant>| moment.map(|moment| moment.saturating_duration_since(now));
         let term = self.term.as_ref().map(|term| {
             let validity = (left(term.not_before), left(term.valid_until));
-            (term.number, term.unclean, validity, age(term.renewed, timing.renewal))
+            (
+                term.number,
+                term.unclean,
+                validity,
+                age(term.renewed, timing.renewal),
+            )
         });
         term.hash(state);
         self.link.as_ref().map(|link| link.left(now)).hash(state);
-        (self.watching, self.read_soon, self.stale, self.write_failures, self.trouble).hash(state);
+        (
+            self.watching,
+            self.read_soon,
+            self.stale,
+            self.write_failures,
+            self.trouble,
+        )
+            .hash(state);
         (left(self.calm_until), self.release, self.released).hash(state);
     }
 
@@ -348,7 +291,8 @@ impl Candidate {
                 self.accept(now, Some(record), None);
             }
             record => {
-                let version = |record: Option<&Record>| record.map(|record| record.resource_version.clone());
+                let version =
+                    |record: Option<&Record>| record.map(|record| record.resource_version.clone());
                 if version(record.as_ref()) != version(self.record()) {
                     self.read_soon = true;
                 }
@@ -374,7 +318,9 @@ impl Candidate {
             self.highest_term = self.highest_term.max(Some(record.term));
         }
         match (&record, asked) {
-            (Some(record), Some(asked)) if record.holder == self.identity => self.hold(now, record, asked),
+            (Some(record), Some(asked)) if record.holder == self.identity => {
+                self.hold(now, record, asked)
+            }
             // While there is none we stay what we are: whoever creates it next is the holder.
             (None, _) => {}
             _ => self.term = None,
@@ -385,12 +331,17 @@ impl Candidate {
 
     /// A quorum showed us as the holder.
     fn hold(&mut self, now: Instant, record: &Record, asked: Instant) {
-        let running = self.term.as_ref().is_some_and(|term| term.number == record.term);
+        let running = self
+            .term
+            .as_ref()
+            .is_some_and(|term| term.number == record.term);
         if !running {
             let term = self.begin_term(now, record, asked);
             self.term = Some(term);
         }
-        let renewed = self.record().is_none_or(|old| old.renewed != record.renewed);
+        let renewed = self
+            .record()
+            .is_none_or(|old| old.renewed != record.renewed);
         if let Some(term) = &mut self.term
             && renewed
         {
@@ -412,7 +363,10 @@ impl Candidate {
             _ => None,
         };
         // Nobody else can have led between our last good answer and this one, if it came in time.
-        let before = self.term.as_ref().filter(|term| term.valid_until.is_some_and(|until| now < until));
+        let before = self
+            .term
+            .as_ref()
+            .filter(|term| term.valid_until.is_some_and(|until| now < until));
         let careful = Some(now + self.timing.challenge_wait);
         let (unclean, not_before) = match (from, before) {
             (Some(Origin::Nothing | Origin::Released(Release::Settled)), _) => (false, None),
@@ -430,7 +384,9 @@ impl Candidate {
     }
 
     fn note_answered_challenge(&mut self, now: Instant, new: Option<&Record>) {
-        let (Some(old), Some(new)) = (self.record(), new) else { return };
+        let (Some(old), Some(new)) = (self.record(), new) else {
+            return;
+        };
         let same_term = old.holder == new.holder && old.term == new.term && old.uid == new.uid;
         if same_term
             && !old.challenge.is_empty()
@@ -442,7 +398,11 @@ impl Candidate {
     }
 
     fn know(&mut self, now: Instant, record: Option<Record>) {
-        let renewed = |record: &Option<Record>| record.as_ref().map(|record| (record.holder.clone(), record.renewed.clone()));
+        let renewed = |record: &Option<Record>| {
+            record
+                .as_ref()
+                .map(|record| (record.holder.clone(), record.renewed.clone()))
+        };
         let mut moved = now;
         if let Some(known) = &self.known {
             let old = (known.record.as_ref()).map(|old| (&old.uid, &old.resource_version));
@@ -474,7 +434,10 @@ impl Candidate {
             match &self.known {
                 None => {}
                 Some(Known { record: None, .. }) => self.create(now),
-                Some(Known { record: Some(record), .. }) if record.holder == self.identity => self.decide_as_holder(now),
+                Some(Known {
+                    record: Some(record),
+                    ..
+                }) if record.holder == self.identity => self.decide_as_holder(now),
                 Some(_) => self.decide_as_follower(now),
             }
         }
@@ -506,7 +469,11 @@ impl Candidate {
     /// Keeps the liveness connection to whoever else holds the Lease.
     fn follow_link(&mut self, now: Instant) {
         let leader = match self.record() {
-            Some(record) if !record.holder.is_empty() && record.holder != self.identity && self.release.is_none() => {
+            Some(record)
+                if !record.holder.is_empty()
+                    && record.holder != self.identity
+                    && self.release.is_none() =>
+            {
                 Some((record.holder.clone(), record.liveness.clone()))
             }
             _ => None,
@@ -540,19 +507,29 @@ impl Candidate {
     }
 
     fn connect(&mut self, holder: String, target: String) {
-        self.outputs.push_back(Output::ConnectLiveness { holder, target });
+        self.outputs
+            .push_back(Output::ConnectLiveness { holder, target });
     }
 
     fn create(&mut self, now: Instant) {
-        if !self.may_write() || !self.after_failures(now) || !self.after_last_write(now, self.timing.retry) {
+        if !self.may_write()
+            || !self.after_failures(now)
+            || !self.after_last_write(now, self.timing.retry)
+        {
             return;
         }
-        let from = if self.highest_term.is_some() { Origin::Deleted } else { Origin::Nothing };
+        let from = if self.highest_term.is_some() {
+            Origin::Deleted
+        } else {
+            Origin::Nothing
+        };
         self.acquire(now, None, from);
     }
 
     fn decide_as_holder(&mut self, now: Instant) {
-        let (Some(record), Some(term)) = (self.record(), &self.term) else { return };
+        let (Some(record), Some(term)) = (self.record(), &self.term) else {
+            return;
+        };
         let challenged = !record.challenge.is_empty();
         let renewal = term.renewed + self.timing.renewal;
         let addresses = self.unsaid(record);
@@ -561,14 +538,26 @@ impl Candidate {
         if !self.may_write() || !self.after_failures(now) {
             return;
         }
-        if challenged || self.due(now, renewal) || (news && self.after_last_write(now, self.timing.write_spacing)) {
+        if challenged
+            || self.due(now, renewal)
+            || (news && self.after_last_write(now, self.timing.write_spacing))
+        {
             let liveness = self.reachable.clone();
-            self.replace(now, record, Change::Renew { liveness, addresses });
+            self.replace(
+                now,
+                record,
+                Change::Renew {
+                    liveness,
+                    addresses,
+                },
+            );
         }
     }
 
     fn decide_as_follower(&mut self, now: Instant) {
-        let Some(known) = self.known.clone() else { return };
+        let Some(known) = self.known.clone() else {
+            return;
+        };
         let Some(record) = known.record else { return };
         if !self.may_write() || !self.after_failures(now) {
             return;
@@ -627,7 +616,15 @@ impl Candidate {
                 let (term, addresses) = (record.term, self.unsaid(record));
                 let record = record.clone();
                 if self.after_failures(now) {
-                    self.replace(now, record, Change::Release { term, how, addresses });
+                    self.replace(
+                        now,
+                        record,
+                        Change::Release {
+                            term,
+                            how,
+                            addresses,
+                        },
+                    );
                 }
             }
             _ => {
@@ -641,7 +638,10 @@ impl Candidate {
         if self.read.pending.is_some() || self.released {
             return;
         }
-        let holding = self.term.is_some() || self.record().is_some_and(|record| record.holder == self.identity);
+        let holding = self.term.is_some()
+            || self
+                .record()
+                .is_some_and(|record| record.holder == self.identity);
         let every = if self.read_soon && !self.trouble {
             Some(self.timing.confirm / 20)
         } else if holding || self.stale || self.trouble || self.known.is_none() {
@@ -672,8 +672,12 @@ impl Candidate {
         });
         let holder = self.record().map_or("", |record| record.holder.as_str());
         if self.published.lead != lead || self.published.holder != holder {
-            self.published = Leadership { holder: holder.to_owned(), lead };
-            self.outputs.push_back(Output::LeadershipChanged(self.published.clone()));
+            self.published = Leadership {
+                holder: holder.to_owned(),
+                lead,
+            };
+            self.outputs
+                .push_back(Output::LeadershipChanged(self.published.clone()));
         }
     }
 
@@ -685,7 +689,9 @@ impl Candidate {
     fn after_failures(&mut self, now: Instant) -> bool {
         match self.write_failures {
             0 => true,
-            failures => self.after_last_write(now, self.timing.retry * (1 << (failures - 1).min(4))),
+            failures => {
+                self.after_last_write(now, self.timing.retry * (1 << (failures - 1).min(4)))
+            }
         }
     }
 
@@ -703,7 +709,11 @@ impl Candidate {
         self.attempt = Some(Attempt { term, from });
         let addresses = match &of {
             Some(record) => self.unsaid(record),
-            None => Some(self.remember.clone().unwrap_or_else(|| self.last_addresses.clone())),
+            None => Some(
+                self.remember
+                    .clone()
+                    .unwrap_or_else(|| self.last_addresses.clone()),
+            ),
         };
         let change = Change::Acquire {
             term,
@@ -721,7 +731,11 @@ impl Candidate {
 
     fn replace(&mut self, now: Instant, of: Record, change: Change) {
         let request = self.start_write(now);
-        self.outputs.push_back(Output::Replace { request, of, change });
+        self.outputs.push_back(Output::Replace {
+            request,
+            of,
+            change,
+        });
     }
 
     fn start_write(&mut self, now: Instant) -> Request {
@@ -733,7 +747,9 @@ impl Candidate {
 
     /// What is to be remembered and not there yet.
     fn unsaid(&self, record: &Record) -> Option<Arc<str>> {
-        self.remember.clone().filter(|text| *text != record.addresses)
+        self.remember
+            .clone()
+            .filter(|text| *text != record.addresses)
     }
 
     fn number(&mut self) -> Request {
@@ -772,3 +788,6 @@ impl Slot {
         Some(sent)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -30,7 +30,11 @@ impl Link {
             holder: holder.to_owned(),
             target: target.to_owned(),
             // A leader without an address would otherwise be noticed only when it stops renewing.
-            suspect_at: if target.is_empty() { now } else { now + timing.silence },
+            suspect_at: if target.is_empty() {
+                now
+            } else {
+                now + timing.silence
+            },
             retry_at: None,
             steady_since: None,
             ignored_until: None,
@@ -72,7 +76,9 @@ impl Link {
 
     /// Somebody's challenge was answered. Whoever has a connection that has long been well goes on believing it.
     pub(super) fn proved_alive(&mut self, now: Instant, timing: &Timing) {
-        let steady = self.steady_since.is_some_and(|since| now >= since + timing.steady);
+        let steady = self
+            .steady_since
+            .is_some_and(|since| now >= since + timing.steady);
         if steady && now < self.suspect_at {
             return;
         }
@@ -89,8 +95,20 @@ impl Link {
     /// What will happen from `now` on depends on this, and on nothing else.
     pub(super) fn left(&self, now: Instant) -> impl std::hash::Hash + use<> {
         let left = |moment: Instant| moment.saturating_duration_since(now);
-        let steady = self.steady_since.map(|since| now.saturating_duration_since(since));
-        let until = (left(self.suspect_at), self.retry_at.map(left), self.ignored_until.map(left));
-        (self.holder.clone(), self.target.clone(), until, steady, self.ignore_next)
+        let steady = self
+            .steady_since
+            .map(|since| now.saturating_duration_since(since));
+        let until = (
+            left(self.suspect_at),
+            self.retry_at.map(left),
+            self.ignored_until.map(left),
+        );
+        (
+            self.holder.clone(),
+            self.target.clone(),
+            until,
+            steady,
+            self.ignore_next,
+        )
     }
 }

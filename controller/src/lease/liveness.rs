@@ -68,11 +68,17 @@ pub(super) fn listen(
                 Ok(None) => {}
                 Err(error) if !complained => {
                     complained = true;
-                    warn!("cannot listen for those who follow us: {error}; tried again; a crash is noticed late until then");
+                    warn!(
+                        "cannot listen for those who follow us: {error}; tried again; a crash is noticed late until then"
+                    );
                 }
                 Err(_) => {}
             }
-            let pause = if listening.is_some() { ADDRESS_CHECK } else { ADDRESS_RETRY };
+            let pause = if listening.is_some() {
+                ADDRESS_CHECK
+            } else {
+                ADDRESS_RETRY
+            };
             tokio::time::sleep(pause).await;
         }
     });
@@ -120,7 +126,11 @@ async fn local_address(api_server: &Uri) -> io::Result<IpAddr> {
     Err(last)
 }
 
-async fn accept(listener: TcpListener, greeting: Arc<str>, leadership: watch::Receiver<Leadership>) {
+async fn accept(
+    listener: TcpListener,
+    greeting: Arc<str>,
+    leadership: watch::Receiver<Leadership>,
+) {
     let places = Arc::new(Semaphore::new(MOST_LISTENERS));
     loop {
         // Out of file descriptors, or a connection that ended before it was taken: neither lasts.
@@ -128,7 +138,9 @@ async fn accept(listener: TcpListener, greeting: Arc<str>, leadership: watch::Re
             tokio::time::sleep(HEARTBEAT).await;
             continue;
         };
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            continue;
+        };
         let (greeting, leadership) = (Arc::clone(&greeting), leadership.clone());
         tokio::spawn(async move {
             // However it ends, the other side notices by itself.
@@ -138,7 +150,11 @@ async fn accept(listener: TcpListener, greeting: Arc<str>, leadership: watch::Re
     }
 }
 
-async fn beat(mut connection: TcpStream, greeting: &str, mut leadership: watch::Receiver<Leadership>) -> io::Result<()> {
+async fn beat(
+    mut connection: TcpStream,
+    greeting: &str,
+    mut leadership: watch::Receiver<Leadership>,
+) -> io::Result<()> {
     connection.set_nodelay(true)?;
     send(&mut connection, greeting.as_bytes()).await?;
     loop {
@@ -150,9 +166,8 @@ async fn beat(mut connection: TcpStream, greeting: &str, mut leadership: watch::
         if current.may_write(now()) {
             send(&mut connection, &[BEAT]).await?;
         }
-        match timeout(HEARTBEAT, leadership.changed()).await {
-            Ok(Err(_)) => return Ok(()),
-            Ok(Ok(())) | Err(_) => {}
+        if let Ok(Err(_)) = timeout(HEARTBEAT, leadership.changed()).await {
+            return Ok(());
         }
     }
 }
@@ -174,9 +189,16 @@ pub(super) fn follow(holder: String, target: String) -> (mpsc::Receiver<Heard>, 
 
 async fn hear(holder: &str, target: &str, sender: &mpsc::Sender<Heard>) -> io::Result<()> {
     let target: SocketAddr = target.parse().map_err(io::Error::other)?;
-    let mut connection = BufReader::with_capacity(512, timeout(PATIENCE, TcpStream::connect(target)).await??);
+    let mut connection =
+        BufReader::with_capacity(512, timeout(PATIENCE, TcpStream::connect(target)).await??);
     let mut greeting = String::new();
-    timeout(PATIENCE, (&mut connection).take(MOST_GREETING).read_line(&mut greeting)).await??;
+    timeout(
+        PATIENCE,
+        (&mut connection)
+            .take(MOST_GREETING)
+            .read_line(&mut greeting),
+    )
+    .await??;
     if greeting.strip_suffix('\n') != Some(holder) {
         return Err(io::Error::other("somebody else answers"));
     }
@@ -193,7 +215,10 @@ async fn hear(holder: &str, target: &str, sender: &mpsc::Sender<Heard>) -> io::R
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "a heartbeat says that leadership is valid now")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a heartbeat says that leadership is valid now"
+)]
 fn now() -> Instant {
     Instant::now()
 }

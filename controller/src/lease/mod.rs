@@ -4,6 +4,7 @@
 //! [`Leadership`] out. [`Election`] runs it against a real API server. Nothing here knows what a leader does.
 
 mod election;
+mod exchange;
 mod link;
 mod liveness;
 mod object;
@@ -14,7 +15,8 @@ mod timing;
 
 use std::time::Instant;
 
-pub use election::{Answer, Candidate, Input, Output, Request};
+pub use election::Candidate;
+pub use exchange::{Answer, Input, Output, Request};
 pub use record::{Change, Record, Release};
 pub use shell::{Election, ElectionConfig, TooMuchToRemember};
 pub use timing::Timing;

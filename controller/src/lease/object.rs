@@ -23,18 +23,30 @@ const LEASE_DURATION: u64 = 30;
 pub(super) fn record(lease: &Lease) -> Record {
     let annotation = |name: &str| {
         let annotations = lease.metadata.annotations.as_ref();
-        annotations.and_then(|all| all.get(name)).map_or("", String::as_str)
+        annotations
+            .and_then(|all| all.get(name))
+            .map_or("", String::as_str)
     };
     let spec = lease.spec.clone().unwrap_or_default();
     let holder = spec.holder_identity.unwrap_or_default();
-    let term = spec.lease_transitions.and_then(|term| u64::try_from(term).ok()).unwrap_or(0);
-    let release = if holder.is_empty() { release(annotation(RELEASED), term) } else { None };
+    let term = spec
+        .lease_transitions
+        .and_then(|term| u64::try_from(term).ok())
+        .unwrap_or(0);
+    let release = if holder.is_empty() {
+        release(annotation(RELEASED), term)
+    } else {
+        None
+    };
     Record {
         uid: lease.metadata.uid.clone().unwrap_or_default(),
         resource_version: lease.metadata.resource_version.clone().unwrap_or_default(),
         holder,
         term,
-        renewed: spec.renew_time.map(|time| time.0.to_string()).unwrap_or_default(),
+        renewed: spec
+            .renew_time
+            .map(|time| time.0.to_string())
+            .unwrap_or_default(),
         liveness: annotation(LIVENESS).to_owned(),
         challenge: annotation(CHALLENGE).to_owned(),
         release,
@@ -89,7 +101,14 @@ fn annotations(change: &Change) -> Map<String, Value> {
     };
     match change {
         Change::Acquire { liveness, .. } | Change::Renew { liveness, .. } => {
-            set(LIVENESS, if liveness.is_empty() { Value::Null } else { json!(liveness) });
+            set(
+                LIVENESS,
+                if liveness.is_empty() {
+                    Value::Null
+                } else {
+                    json!(liveness)
+                },
+            );
             set(CHALLENGE, Value::Null);
             set(RELEASED, Value::Null);
         }
@@ -105,9 +124,18 @@ fn annotations(change: &Change) -> Map<String, Value> {
         }
     }
     match change {
-        Change::Acquire { addresses, .. } | Change::Renew { addresses, .. } | Change::Release { addresses, .. } => {
+        Change::Acquire { addresses, .. }
+        | Change::Renew { addresses, .. }
+        | Change::Release { addresses, .. } => {
             if let Some(text) = addresses {
-                set(ADDRESSES, if text.is_empty() { Value::Null } else { json!(**text) });
+                set(
+                    ADDRESSES,
+                    if text.is_empty() {
+                        Value::Null
+                    } else {
+                        json!(**text)
+                    },
+                );
             }
         }
         Change::Challenge { .. } => {}

@@ -7,7 +7,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::Value;
 
-use super::election::Answer;
+use super::exchange::Answer;
 use super::record::{Change, Record};
 use super::{LEASE, object};
 
@@ -39,7 +39,10 @@ pub(super) struct Problem {
 
 impl Outcome {
     fn good(answer: Answer) -> Self {
-        Self { answer, problem: None }
+        Self {
+            answer,
+            problem: None,
+        }
     }
 
     fn failed(problem: Problem) -> Self {
@@ -55,7 +58,9 @@ impl Requests {
     pub(super) async fn read(&self) -> Outcome {
         match self.api.get(LEASE).await {
             Ok(lease) => Outcome::good(Answer::Record(object::record(&lease))),
-            Err(error) if code(&error) == Some(404) && !lacks_namespace(&error) => Outcome::good(Answer::Absent),
+            Err(error) if code(&error) == Some(404) && !lacks_namespace(&error) => {
+                Outcome::good(Answer::Absent)
+            }
             Err(error) => Outcome::failed(self.explain("get", &error)),
         }
     }
@@ -76,7 +81,9 @@ impl Requests {
         };
         match self.api.create(&parameters, &lease).await {
             Ok(lease) => Outcome::good(Answer::Record(object::record(&lease))),
-            Err(error) if code(&error) == Some(409) && !is_terminating(&error) => Outcome::good(Answer::Conflict),
+            Err(error) if code(&error) == Some(409) && !is_terminating(&error) => {
+                Outcome::good(Answer::Conflict)
+            }
             Err(error) => Outcome::failed(self.explain("create", &error)),
         }
     }
@@ -87,7 +94,11 @@ impl Requests {
             field_manager: Some(FIELD_MANAGER.to_owned()),
             ..PatchParams::default()
         };
-        match self.api.patch(LEASE, &parameters, &Patch::Merge(&patch)).await {
+        match self
+            .api
+            .patch(LEASE, &parameters, &Patch::Merge(&patch))
+            .await
+        {
             Ok(lease) => Outcome::good(Answer::Record(object::record(&lease))),
             Err(error) => match code(&error) {
                 Some(404) => Outcome::good(Answer::Absent),
@@ -102,7 +113,9 @@ impl Requests {
         let namespace = &self.namespace;
         Outcome::failed(Problem {
             code: None,
-            text: format!("Lease {namespace}/{LEASE}: {verb}: the API server did not answer within {waited:?}"),
+            text: format!(
+                "Lease {namespace}/{LEASE}: {verb}: the API server did not answer within {waited:?}"
+            ),
         })
     }
 
@@ -112,16 +125,22 @@ impl Requests {
         let code = code(error);
         let text = match code {
             Some(403) if is_terminating(error) => {
-                format!("{lease}: namespace {namespace} is being deleted; this process cannot lead there")
+                format!(
+                    "{lease}: namespace {namespace} is being deleted; this process cannot lead there"
+                )
             }
             Some(403) => format!(
                 "{lease}: {verb} is forbidden; allow get, list, watch, create and patch on leases of coordination.k8s.io \
                  in namespace {namespace}; until then this process cannot lead"
             ),
             Some(404) => {
-                format!("{lease}: there is no namespace {namespace}; create it; until then this process cannot lead")
+                format!(
+                    "{lease}: there is no namespace {namespace}; create it; until then this process cannot lead"
+                )
             }
-            Some(401) => format!("{lease}: {verb}: the API server does not accept our credentials (401)"),
+            Some(401) => {
+                format!("{lease}: {verb}: the API server does not accept our credentials (401)")
+            }
             Some(code) => format!("{lease}: {verb} failed ({code}): {}", message(error)),
             None => format!("{lease}: {verb}: the API server cannot be reached: {error}"),
         };
@@ -149,6 +168,11 @@ fn is_terminating(error: &kube::Error) -> bool {
 }
 
 fn lacks_namespace(error: &kube::Error) -> bool {
-    let kube::Error::Api(status) = error else { return false };
-    status.details.as_ref().is_some_and(|details| details.kind == "namespaces")
+    let kube::Error::Api(status) = error else {
+        return false;
+    };
+    status
+        .details
+        .as_ref()
+        .is_some_and(|details| details.kind == "namespaces")
 }

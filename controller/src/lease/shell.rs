@@ -20,7 +20,8 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use super::election::{Candidate, Input, Output, Request};
+use super::election::Candidate;
+use super::exchange::{Input, Output, Request};
 use super::liveness::{self, Heard, Running};
 use super::record::Release;
 use super::requests::{Outcome, Problem, Requests};
@@ -184,11 +185,17 @@ impl Shell {
         mut releases: mpsc::Receiver<(Release, oneshot::Sender<()>)>,
     ) {
         let identity = self.requests.identity.clone();
-        let (mut reachable, _listening) =
-            liveness::listen(self.config.api_server.clone(), identity, self.leadership.subscribe());
+        let (mut reachable, _listening) = liveness::listen(
+            self.config.api_server.clone(),
+            identity,
+            self.leadership.subscribe(),
+        );
         // Known from the start it costs no extra write; not known, it must not keep anybody waiting.
         let _in_time = timeout(START_PATIENCE, reachable.changed()).await;
-        self.candidate.handle(now(), Input::Reachable(reachable.borrow_and_update().clone()));
+        self.candidate.handle(
+            now(),
+            Input::Reachable(reachable.borrow_and_update().clone()),
+        );
         let mut sightings = Box::pin(sightings(self.requests.api.clone()));
         let mut releasing: Option<oneshot::Sender<()>> = None;
         loop {
@@ -238,28 +245,47 @@ impl Shell {
 
     fn perform(&mut self, output: Output) {
         let requests = self.requests.clone();
-        let Timing { read_timeout, write_timeout, .. } = self.config.timing;
+        let Timing {
+            read_timeout,
+            write_timeout,
+            ..
+        } = self.config.timing;
         match output {
             Output::Get { request } => {
                 self.read = Some(Box::pin(async move {
                     let outcome = timeout(slightly_less(read_timeout), requests.read()).await;
-                    let outcome = outcome.unwrap_or_else(|_| requests.unanswered("get", read_timeout));
+                    let outcome =
+                        outcome.unwrap_or_else(|_| requests.unanswered("get", read_timeout));
                     (request, "get", outcome)
                 }));
             }
             Output::Create { request, change } => {
                 self.writes.fetch_add(1, Ordering::Relaxed);
                 self.write = Some(Box::pin(async move {
-                    let outcome = timeout(slightly_less(write_timeout), requests.create(&change, wall_clock())).await;
-                    let outcome = outcome.unwrap_or_else(|_| requests.unanswered("create", write_timeout));
+                    let outcome = timeout(
+                        slightly_less(write_timeout),
+                        requests.create(&change, wall_clock()),
+                    )
+                    .await;
+                    let outcome =
+                        outcome.unwrap_or_else(|_| requests.unanswered("create", write_timeout));
                     (request, "create", outcome)
                 }));
             }
-            Output::Replace { request, of, change } => {
+            Output::Replace {
+                request,
+                of,
+                change,
+            } => {
                 self.writes.fetch_add(1, Ordering::Relaxed);
                 self.write = Some(Box::pin(async move {
-                    let outcome = timeout(slightly_less(write_timeout), requests.replace(&of, &change, wall_clock())).await;
-                    let outcome = outcome.unwrap_or_else(|_| requests.unanswered("patch", write_timeout));
+                    let outcome = timeout(
+                        slightly_less(write_timeout),
+                        requests.replace(&of, &change, wall_clock()),
+                    )
+                    .await;
+                    let outcome =
+                        outcome.unwrap_or_else(|_| requests.unanswered("patch", write_timeout));
                     (request, "patch", outcome)
                 }));
             }
@@ -277,12 +303,25 @@ impl Shell {
         let old = self.leadership.borrow().clone();
         match (&old.lead, &new.lead) {
             (old, Some(lead)) if old.is_none_or(|old| old.term != lead.term) => {
-                let former = if lead.unclean { "the former leader gave no notice" } else { "nobody led before" };
-                info!("we lead: Lease {namespace}/{LEASE}, term {} ({former})", lead.term);
+                let former = if lead.unclean {
+                    "the former leader gave no notice"
+                } else {
+                    "nobody led before"
+                };
+                info!(
+                    "we lead: Lease {namespace}/{LEASE}, term {} ({former})",
+                    lead.term
+                );
             }
-            (Some(_), None) => info!("we lead no more: Lease {namespace}/{LEASE} is held by {:?}", new.holder),
+            (Some(_), None) => info!(
+                "we lead no more: Lease {namespace}/{LEASE} is held by {:?}",
+                new.holder
+            ),
             (None, None) if old.holder != new.holder && !new.holder.is_empty() => {
-                info!("we follow {}: it holds Lease {namespace}/{LEASE}", new.holder);
+                info!(
+                    "we follow {}: it holds Lease {namespace}/{LEASE}",
+                    new.holder
+                );
             }
             _ => {}
         }
@@ -298,7 +337,9 @@ impl Shell {
     }
 
     fn show_remembered(&self) {
-        let Some(record) = self.candidate.record() else { return };
+        let Some(record) = self.candidate.record() else {
+            return;
+        };
         self.remembered.send_if_modified(|shown| {
             let changed = *shown != record.addresses;
             if changed {
@@ -346,7 +387,10 @@ impl Shell {
             Some(_) => {}
             None => {
                 if self.problems.remove(verb).is_some() {
-                    info!("Lease {}/{LEASE}: {verb} works again", self.config.namespace);
+                    info!(
+                        "Lease {}/{LEASE}: {verb} works again",
+                        self.config.namespace
+                    );
                 }
             }
         }
@@ -396,7 +440,10 @@ fn wall_clock() -> Timestamp {
     Timestamp::now()
 }
 
-#[expect(clippy::disallowed_methods, reason = "this loop owns the clock of the election")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this loop owns the clock of the election"
+)]
 fn now() -> Instant {
     Instant::now()
 }

@@ -33,19 +33,39 @@ impl ApiServer {
         fs::create_dir(folder.path().join("pki")).unwrap();
         fs::write(folder.path().join("tokens.csv"), TOKENS).unwrap();
         let key = folder.path().join("pki/sa.key");
-        let made = Command::new("openssl").args(["genrsa", "-out"]).arg(&key).arg("2048").output().unwrap();
+        let made = Command::new("openssl")
+            .args(["genrsa", "-out"])
+            .arg(&key)
+            .arg("2048")
+            .output()
+            .unwrap();
         assert!(made.status.success(), "openssl genrsa failed");
         let etcd = Command::new("etcd")
             .arg("--data-dir")
             .arg(folder.path().join("etcd"))
-            .args(["--unsafe-no-fsync", "--listen-client-urls", &format!("http://127.0.0.1:{}", port + 1)])
-            .args(["--advertise-client-urls", &format!("http://127.0.0.1:{}", port + 1)])
-            .args(["--listen-peer-urls", &format!("http://127.0.0.1:{}", port + 2)])
+            .args([
+                "--unsafe-no-fsync",
+                "--listen-client-urls",
+                &format!("http://127.0.0.1:{}", port + 1),
+            ])
+            .args([
+                "--advertise-client-urls",
+                &format!("http://127.0.0.1:{}", port + 1),
+            ])
+            .args([
+                "--listen-peer-urls",
+                &format!("http://127.0.0.1:{}", port + 2),
+            ])
             .stdout(Stdio::null())
             .stderr(log(folder.path(), "etcd.log"))
             .spawn()
             .unwrap();
-        let mut lab = Self { folder, port, etcd, server: None };
+        let mut lab = Self {
+            folder,
+            port,
+            etcd,
+            server: None,
+        };
         lab.run().await;
         Some(lab)
     }
@@ -59,9 +79,15 @@ impl ApiServer {
             .arg(format!("--cert-dir={}", folder.join("pki").display()))
             .arg(format!("--secure-port={}", self.port))
             .arg("--bind-address=127.0.0.1")
-            .arg(format!("--token-auth-file={}", folder.join("tokens.csv").display()))
+            .arg(format!(
+                "--token-auth-file={}",
+                folder.join("tokens.csv").display()
+            ))
             .arg(format!("--service-account-key-file={}", key.display()))
-            .arg(format!("--service-account-signing-key-file={}", key.display()))
+            .arg(format!(
+                "--service-account-signing-key-file={}",
+                key.display()
+            ))
             .arg("--service-account-issuer=https://kubernetes.default.svc")
             .arg("--service-cluster-ip-range=10.43.0.0/16")
             .arg("--authorization-mode=RBAC")
@@ -75,7 +101,11 @@ impl ApiServer {
         let namespaces: Api<Namespace> = Api::all(client);
         let deadline = now() + Duration::from_secs(120);
         while namespaces.get("kube-system").await.is_err() {
-            assert!(now() < deadline, "the API server is not ready: {}", self.folder.path().display());
+            assert!(
+                now() < deadline,
+                "the API server is not ready: {}",
+                self.folder.path().display()
+            );
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
@@ -97,8 +127,12 @@ impl ApiServer {
 
     pub(crate) async fn namespace(&self, name: &str) -> String {
         let namespaces: Api<Namespace> = Api::all(self.client("admin-token").await);
-        let namespace = serde_json::from_value(serde_json::json!({"metadata": {"name": name}})).unwrap();
-        namespaces.create(&Default::default(), &namespace).await.unwrap();
+        let namespace =
+            serde_json::from_value(serde_json::json!({"metadata": {"name": name}})).unwrap();
+        namespaces
+            .create(&Default::default(), &namespace)
+            .await
+            .unwrap();
         name.to_owned()
     }
 }
@@ -119,8 +153,13 @@ pub(crate) async fn client(port: u16, token: &str) -> (Client, hyper::Uri) {
          users: [{{name: me, user: {{token: {token}}}}}]\n\
          contexts: [{{name: lab, context: {{cluster: lab, user: me}}}}]\n"
     );
-    let (file, options) = (Kubeconfig::from_yaml(&text).unwrap(), KubeConfigOptions::default());
-    let config = Config::from_custom_kubeconfig(file, &options).await.unwrap();
+    let (file, options) = (
+        Kubeconfig::from_yaml(&text).unwrap(),
+        KubeConfigOptions::default(),
+    );
+    let config = Config::from_custom_kubeconfig(file, &options)
+        .await
+        .unwrap();
     let url = config.cluster_url.clone();
     (Client::try_from(config).unwrap(), url)
 }
@@ -131,21 +170,33 @@ fn binaries() -> PathBuf {
     }
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
     let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache");
-    cache.unwrap_or_else(home).join("fairway/kubernetes/v1.36.3")
+    cache
+        .unwrap_or_else(home)
+        .join("fairway/kubernetes/v1.36.3")
 }
 
 /// The first of three ports in a row that nobody uses.
 fn free_ports() -> u16 {
     let free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
     let mut candidates = (23_000..23_990).step_by(10);
-    candidates.find(|port| (0..3).all(|next| free(port + next))).unwrap()
+    candidates
+        .find(|port| (0..3).all(|next| free(port + next)))
+        .unwrap()
 }
 
 fn log(folder: &Path, name: &str) -> Stdio {
-    fs::OpenOptions::new().create(true).append(true).open(folder.join(name)).unwrap().into()
+    fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(folder.join(name))
+        .unwrap()
+        .into()
 }
 
-#[expect(clippy::disallowed_methods, reason = "against a real API server time is real")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "against a real API server time is real"
+)]
 pub(crate) fn now() -> Instant {
     Instant::now()
 }

@@ -1,11 +1,13 @@
 //! The world of the model: what is in it, what may happen next, what follows.
 
 use std::collections::VecDeque;
+use std::hash::{Hash, Hasher};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
-use std::hash::{Hash, Hasher};
 
-use controller::lease::{Answer, Candidate, Change, Input, Leadership, Output, Record, Release, Request, Timing};
+use controller::lease::{
+    Answer, Candidate, Change, Input, Leadership, Output, Record, Release, Request, Timing,
+};
 
 const SERVICES: usize = 2;
 const ADDRESSES: u8 = 2;
@@ -22,13 +24,23 @@ pub(crate) struct Rules {
     pub(crate) barrier: bool,
     /// The API server answers at once: for the property about time.
     pub(crate) prompt: bool,
-    /// The watch shows a change at once: fewer states where its delay is not the question.
-    pub(crate) prompt_watch: bool,
+    /// The watch shows a change at once, and what the API server answers arrives when it does it: fewer states where
+    /// those delays are not the question. Requests and writes still take as long as they like.
+    pub(crate) calm: bool,
+    /// Only the first leader is ever paused.
+    pub(crate) pause_one: bool,
 }
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { touching: true, validity: true, barrier: true, prompt: false, prompt_watch: false }
+        Self {
+            touching: true,
+            validity: true,
+            barrier: true,
+            prompt: false,
+            calm: false,
+            pause_one: false,
+        }
     }
 }
 
@@ -151,14 +163,29 @@ struct Writer {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Write {
-    Lease { by: String, of: Option<(String, String)>, change: Change },
-    Service { service: usize, version: u64, address: Option<u8> },
+    Lease {
+        by: String,
+        of: Option<(String, String)>,
+        change: Change,
+    },
+    Service {
+        service: usize,
+        version: u64,
+        address: Option<u8>,
+    },
 }
 
 /// Worlds that go on alike are one: what is left out is told in `Candidate::digest`.
 impl Hash for World {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        (self.now, &self.lease, &self.services, self.version, &self.late).hash(state);
+        (
+            self.now,
+            &self.lease,
+            &self.services,
+            self.version,
+            &self.late,
+        )
+            .hash(state);
         (&self.left, self.without_leader, self.crashed).hash(state);
         let now = at(self.now);
         for node in &self.nodes {
@@ -166,10 +193,19 @@ impl Hash for World {
             if let Some(candidate) = &node.candidate {
                 candidate.digest(now, state);
             }
-            let lead = node.leadership.lead.map(|lead| (lead.term, lead.unclean, lead.valid_until.saturating_duration_since(now)));
+            let lead = node.leadership.lead.map(|lead| {
+                (
+                    lead.term,
+                    lead.unclean,
+                    lead.valid_until.saturating_duration_since(now),
+                )
+            });
             lead.hash(state);
             node.read.as_ref().map(|(_, answer)| answer).hash(state);
-            node.write.as_ref().map(|(_, write, answer)| (write, answer)).hash(state);
+            node.write
+                .as_ref()
+                .map(|(_, write, answer)| (write, answer))
+                .hash(state);
         }
     }
 }
@@ -186,7 +222,10 @@ impl World {
             follows: String::new(),
             writer: Writer {
                 term: 0,
-                view: [Service { version: 0, address: None }; SERVICES],
+                view: [Service {
+                    version: 0,
+                    address: None,
+                }; SERVICES],
                 to_touch: [false; SERVICES],
                 pending: None,
             },
@@ -194,7 +233,10 @@ impl World {
         let mut world = Self {
             now: 0,
             lease: None,
-            services: [Service { version: 0, address: None }; SERVICES],
+            services: [Service {
+                version: 0,
+                address: None,
+            }; SERVICES],
             version: 1,
             nodes: [node(), node()],
             late: Vec::new(),
@@ -223,7 +265,11 @@ impl World {
         }
         world.apply(rules, &Action::Restart(1));
         if !bounds.fresh {
-            for action in [Action::ServeRead(1), Action::DeliverRead(1), Action::Sight(1)] {
+            for action in [
+                Action::ServeRead(1),
+                Action::DeliverRead(1),
+                Action::Sight(1),
+            ] {
                 world.apply(rules, &action);
             }
         }
@@ -235,10 +281,10 @@ impl World {
         for (index, node) in self.nodes.iter().enumerate() {
             self.requests_of(index, node, actions);
         }
-        let urgent = rules.prompt && !actions.is_empty();
         for index in 0..self.late.len() {
             actions.push(Action::ServeLate(index));
         }
+        let urgent = rules.prompt && !actions.is_empty();
         if self.now < bounds.ticks && !urgent {
             actions.push(Action::Advance);
         }
@@ -250,12 +296,17 @@ impl World {
             if node.writer.pending.is_some() {
                 actions.push(Action::ServeService(index));
             }
-            self.faults_of(index, node, actions);
+            self.faults_of(rules, index, node, actions);
         }
         if self.left.deletions > 0 && self.lease.is_some() {
             actions.push(Action::Delete);
         }
-        if self.left.emptyings > 0 && self.lease.as_ref().is_some_and(|lease| !lease.holder.is_empty()) {
+        if self.left.emptyings > 0
+            && self
+                .lease
+                .as_ref()
+                .is_some_and(|lease| !lease.holder.is_empty())
+        {
             actions.push(Action::Empty);
         }
     }
@@ -279,12 +330,14 @@ impl World {
 
     /// A leader reads all the time and needs no watch; a follower has nothing else.
     fn wants_sight(&self, node: &Node) -> bool {
-        let Some(candidate) = &node.candidate else { return false };
+        let Some(candidate) = &node.candidate else {
+            return false;
+        };
         let follows = !node.paused && node.leadership.lead.is_none() && node.read.is_none();
         follows && candidate.record() != self.lease.as_ref()
     }
 
-    fn faults_of(&self, index: usize, node: &Node, actions: &mut Vec<Action>) {
+    fn faults_of(&self, rules: &Rules, index: usize, node: &Node, actions: &mut Vec<Action>) {
         let leads = node.leadership.lead.is_some();
         if node.candidate.is_none() {
             actions.push(Action::Restart(index));
@@ -292,7 +345,7 @@ impl World {
         }
         if node.paused {
             actions.push(Action::Resume(index));
-        } else if self.left.pauses > 0 {
+        } else if self.left.pauses > 0 && (index == 0 || !rules.pause_one) {
             actions.push(Action::Pause(index));
         }
         if self.left.crashes > 0 {
@@ -315,6 +368,11 @@ impl World {
                 if let Some((_, slot)) = &mut self.nodes[index].read {
                     *slot = Some(answer);
                 }
+                // What a follower read too late only makes its next write fail.
+                let leads = self.nodes[index].leadership.lead.is_some();
+                if self.runs(index) && (rules.calm || !leads) {
+                    self.apply(rules, &Action::DeliverRead(index));
+                }
             }
             Action::DeliverRead(index) => {
                 if let Some((request, Some(answer))) = self.nodes[index].read.take() {
@@ -325,7 +383,10 @@ impl World {
                 if let Some((_, write, None)) = self.nodes[index].write.clone() {
                     let answer = self.serve(&write);
                     if let Some((_, _, slot)) = &mut self.nodes[index].write {
-                        *slot = Some(answer);
+                        *slot = answer;
+                    }
+                    if self.runs(index) && rules.calm {
+                        self.apply(rules, &Action::DeliverWrite(index));
                     }
                 }
             }
@@ -361,7 +422,11 @@ impl World {
             Action::Release(index) => {
                 self.left.releases -= 1;
                 let settled = self.nodes[index].writer.pending.is_none();
-                let how = if settled { Release::Settled } else { Release::Unsettled };
+                let how = if settled {
+                    Release::Settled
+                } else {
+                    Release::Unsettled
+                };
                 self.tell(index, Input::Release { how });
             }
             Action::Delete => {
@@ -378,7 +443,7 @@ impl World {
                 }
             }
         }
-        if rules.prompt_watch {
+        if rules.calm {
             for index in 0..NODES {
                 if self.wants_sight(&self.nodes[index]) {
                     let record = self.lease.clone();
@@ -393,9 +458,17 @@ impl World {
         }
     }
 
+    fn runs(&self, index: usize) -> bool {
+        self.nodes[index].candidate.is_some() && !self.nodes[index].paused
+    }
+
     fn advance(&mut self) {
         self.now += 1;
-        let counts = self.crashed && self.nodes.iter().any(|node| node.candidate.is_some() && !node.paused);
+        let counts = self.crashed
+            && self
+                .nodes
+                .iter()
+                .any(|node| node.candidate.is_some() && !node.paused);
         self.without_leader = if counts { self.without_leader + 1 } else { 0 };
         for index in 0..NODES {
             if self.nodes[index].candidate.is_none() || self.nodes[index].paused {
@@ -404,7 +477,12 @@ impl World {
             let follows = self.nodes[index].follows.clone();
             if !follows.is_empty() {
                 let moment = at(self.now);
-                match self.nodes.iter().enumerate().find(|(at, node)| node.identity(*at) == follows) {
+                match self
+                    .nodes
+                    .iter()
+                    .enumerate()
+                    .find(|(at, node)| node.identity(*at) == follows)
+                {
                     Some((_, leader)) if leader.candidate.is_some() => {
                         if !leader.paused && leader.leadership.may_write(moment) {
                             self.tell(index, Input::Heartbeat);
@@ -420,7 +498,9 @@ impl World {
     /// One input, a full drain.
     fn tell(&mut self, index: usize, input: Input) {
         let now = at(self.now);
-        let Some(mut candidate) = self.nodes[index].candidate.take() else { return };
+        let Some(mut candidate) = self.nodes[index].candidate.take() else {
+            return;
+        };
         candidate.handle(now, input);
         let mut outputs = VecDeque::new();
         while let Some(output) = candidate.poll_output() {
@@ -432,11 +512,31 @@ impl World {
             match output {
                 Output::Get { request } => self.nodes[index].read = Some((request, None)),
                 Output::Create { request, change } => {
-                    self.send(index, request, Write::Lease { by: by.clone(), of: None, change });
+                    self.send(
+                        index,
+                        request,
+                        Write::Lease {
+                            by: by.clone(),
+                            of: None,
+                            change,
+                        },
+                    );
                 }
-                Output::Replace { request, of, change } => {
+                Output::Replace {
+                    request,
+                    of,
+                    change,
+                } => {
                     let of = Some((of.uid, of.resource_version));
-                    self.send(index, request, Write::Lease { by: by.clone(), of, change });
+                    self.send(
+                        index,
+                        request,
+                        Write::Lease {
+                            by: by.clone(),
+                            of,
+                            change,
+                        },
+                    );
                 }
                 Output::ConnectLiveness { holder, .. } => self.nodes[index].follows = holder,
                 Output::LeadershipChanged(leadership) => self.nodes[index].leadership = leadership,
@@ -454,6 +554,8 @@ impl World {
 
     fn crash(&mut self, index: usize) {
         self.left.crashes -= 1;
+        // Whoever was about to take over and crashed too: then it begins anew.
+        self.without_leader = 0;
         self.crashed |= self.nodes[index].leadership.may_write(at(self.now));
         let identity = self.nodes[index].identity(index);
         let node = &mut self.nodes[index];
@@ -488,32 +590,49 @@ impl World {
     }
 
     /// The API server: compare and swap.
-    fn serve(&mut self, write: &Write) -> Answer {
+    fn serve(&mut self, write: &Write) -> Option<Answer> {
         match write {
-            Write::Service { service, version, address } => {
-                let stored = &mut self.services[*service];
-                if stored.version != *version {
-                    return Answer::Conflict;
-                }
-                *stored = Service { version: version + 1, address: *address };
-                Answer::Failed
+            Write::Service {
+                service,
+                version,
+                address,
+            } => {
+                self.serve_status(*service, *version, *address);
+                None
             }
             Write::Lease { by, of, change } => {
                 let mut record = match (&self.lease, of) {
-                    (None, None) => Record { uid: format!("uid {}", self.version), ..Record::default() },
-                    (Some(lease), Some((uid, version))) if lease.uid == *uid && lease.resource_version == *version => {
+                    (None, None) => Record {
+                        uid: format!("uid {}", self.version),
+                        ..Record::default()
+                    },
+                    (Some(lease), Some((uid, version)))
+                        if lease.uid == *uid && lease.resource_version == *version =>
+                    {
                         lease.clone()
                     }
-                    (None, Some(_)) => return Answer::Absent,
-                    (Some(_), _) => return Answer::Conflict,
+                    (None, Some(_)) => return Some(Answer::Absent),
+                    (Some(_), _) => return Some(Answer::Conflict),
                 };
                 self.version += 1;
                 record.resource_version = self.version.to_string();
                 self.change(&mut record, by, change);
                 self.lease = Some(record.clone());
-                Answer::Record(record)
+                Some(Answer::Record(record))
             }
         }
+    }
+
+    fn serve_status(&mut self, service: usize, version: u64, address: Option<u8>) -> bool {
+        let stored = &mut self.services[service];
+        let same = stored.version == version;
+        if same {
+            *stored = Service {
+                version: version + 1,
+                address,
+            };
+        }
+        same
     }
 
     fn change(&self, record: &mut Record, by: &str, change: &Change) {
@@ -555,7 +674,9 @@ impl World {
     }
 
     fn send_planned(&mut self, rules: &Rules, index: usize) {
-        let Some(lead) = self.nodes[index].leadership.lead else { return };
+        let Some(lead) = self.nodes[index].leadership.lead else {
+            return;
+        };
         let mut writer = self.nodes[index].writer.clone();
         self.begin_term(rules, &mut writer, lead.term, lead.unclean);
         writer.pending = writer.next_write();
@@ -570,13 +691,24 @@ impl World {
         if rules.barrier {
             writer.view = self.services;
         }
-        writer.to_touch = writer.view.map(|service| rules.touching && unclean && service.address.is_none());
+        writer.to_touch = writer
+            .view
+            .map(|service| rules.touching && unclean && service.address.is_none());
     }
 
     fn serve_service(&mut self, index: usize) {
-        let Some(write) = self.nodes[index].writer.pending.take() else { return };
-        let done = self.serve(&write) != Answer::Conflict;
-        let Write::Service { service, address, .. } = write else { return };
+        let Some(write) = self.nodes[index].writer.pending.take() else {
+            return;
+        };
+        let Write::Service {
+            service,
+            version,
+            address,
+        } = write
+        else {
+            return;
+        };
+        let done = self.serve_status(service, version, address);
         let writer = &mut self.nodes[index].writer;
         // After a conflict the Service is read again.
         writer.view[service] = self.services[service];
@@ -589,11 +721,16 @@ impl World {
     fn forget_what_cannot_matter(&mut self) {
         let (lease, services) = (&self.lease, &self.services);
         self.late.retain(|write| match write {
-            Write::Service { service, version, .. } => services[*service].version == *version,
+            Write::Service {
+                service, version, ..
+            } => services[*service].version == *version,
             Write::Lease { of: None, .. } => true,
-            Write::Lease { of: Some((uid, version)), .. } => {
-                lease.as_ref().is_some_and(|lease| lease.uid == *uid && lease.resource_version == *version)
-            }
+            Write::Lease {
+                of: Some((uid, version)),
+                ..
+            } => lease
+                .as_ref()
+                .is_some_and(|lease| lease.uid == *uid && lease.resource_version == *version),
         });
         self.late.sort_by_key(|write| format!("{write:?}"));
     }
@@ -604,12 +741,18 @@ impl World {
             Some(_) if !rules.validity => true,
             _ => node.leadership.may_write(at(self.now)),
         };
-        self.nodes.iter().filter(|node| node.candidate.is_some()).filter(valid).count()
+        self.nodes
+            .iter()
+            .filter(|node| node.candidate.is_some())
+            .filter(valid)
+            .count()
     }
 
     fn valid_running_leader(&self) -> bool {
         let now = at(self.now);
-        self.nodes.iter().any(|node| node.candidate.is_some() && !node.paused && node.leadership.may_write(now))
+        self.nodes
+            .iter()
+            .any(|node| node.candidate.is_some() && !node.paused && node.leadership.may_write(now))
     }
 
     pub(crate) fn shares_an_address(&self) -> bool {
@@ -624,7 +767,11 @@ impl World {
 
     pub(crate) fn both_served_after_takeover(&self) -> bool {
         let taken_over = self.lease.as_ref().is_some_and(|lease| lease.term > 1);
-        taken_over && self.services.iter().all(|service| service.address.is_some())
+        taken_over
+            && self
+                .services
+                .iter()
+                .all(|service| service.address.is_some())
     }
 }
 
@@ -645,9 +792,19 @@ impl Writer {
             return Some(write(service, None));
         }
         // Two leaders see different things first, so they do not serve the same Service first.
-        let order: Vec<usize> = if self.term % 2 == 1 { vec![0, 1] } else { vec![1, 0] };
-        let service = order.into_iter().find(|service| self.view[*service].address.is_none())?;
-        let taken = |address: &u8| self.view.iter().any(|service| service.address == Some(*address));
+        let order: Vec<usize> = if self.term % 2 == 1 {
+            vec![0, 1]
+        } else {
+            vec![1, 0]
+        };
+        let service = order
+            .into_iter()
+            .find(|service| self.view[*service].address.is_none())?;
+        let taken = |address: &u8| {
+            self.view
+                .iter()
+                .any(|service| service.address == Some(*address))
+        };
         let address = (0..ADDRESSES).find(|address| !taken(address))?;
         Some(write(service, Some(address)))
     }
@@ -681,7 +838,10 @@ const TICK: Duration = Duration::from_secs(1);
 
 fn at(tick: u8) -> Instant {
     static START: OnceLock<Instant> = OnceLock::new();
-    #[expect(clippy::disallowed_methods, reason = "an origin; no real time passes in the model")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "an origin; no real time passes in the model"
+    )]
     let start = *START.get_or_init(Instant::now);
     start + TICK * u32::from(tick)
 }

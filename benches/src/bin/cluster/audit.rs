@@ -25,6 +25,8 @@ pub(crate) struct Audit {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Request {
     verb: String,
+    #[serde(rename = "requestURI")]
+    path: String,
     user: User,
     #[serde(default)]
     object_ref: Object,
@@ -54,6 +56,14 @@ struct Status {
 impl Request {
     pub(crate) fn is_write(&self) -> bool {
         ["create", "update", "patch", "delete", "deletecollection"].contains(&self.verb.as_str())
+    }
+
+    /// The resource, or the path of what is none (discovery).
+    fn subject(&self) -> &str {
+        match self.object_ref.resource.as_str() {
+            "" => self.path.split('?').next().unwrap_or_default(),
+            resource => resource,
+        }
     }
 
     pub(crate) fn is_about(&self, resource: &str) -> bool {
@@ -148,7 +158,7 @@ pub(crate) fn summary<'a>(requests: impl Iterator<Item = &'a Request>) -> String
     let mut counts: BTreeMap<(&str, &str), (usize, usize)> = BTreeMap::new();
     for request in requests {
         let count = counts
-            .entry((&request.object_ref.resource, &request.verb))
+            .entry((request.subject(), &request.verb))
             .or_default();
         count.0 += 1;
         count.1 += usize::from(!request.succeeded());

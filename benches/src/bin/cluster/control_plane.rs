@@ -236,7 +236,7 @@ fn start_etcd(kubernetes: &Path, directory: &Path, port: u16) -> Outcome<Process
     ]);
     // Without fsync the disk of the machine has no say in the figures.
     command.args(["--listen-peer-urls", &peer, "--unsafe-no-fsync"]);
-    Process::start("etcd", command, &directory.join("etcd.log"))
+    Process::start("etcd", &command, &directory.join("etcd.log"))
 }
 
 fn start_api_server(kubernetes: &Path, directory: &Path, port: u16) -> Outcome<Process> {
@@ -263,7 +263,7 @@ fn start_api_server(kubernetes: &Path, directory: &Path, port: u16) -> Outcome<P
     flag("audit-log-path", &file("audit.log"));
     Process::start(
         "kube-apiserver",
-        command,
+        &command,
         &directory.join("kube-apiserver.log"),
     )
 }

@@ -36,18 +36,20 @@ pub(crate) struct Memory {
 
 impl Process {
     /// Starts it with both outputs going to `log`.
-    pub(crate) fn start(name: &'static str, mut command: Command, log: &Path) -> Outcome<Self> {
+    pub(crate) fn start(name: &'static str, command: &Command, log: &Path) -> Outcome<Self> {
         let output = File::options().create(true).append(true).open(log)?;
-        // A group of its own: Ctrl-C at the terminal reaches the benchmark alone, which then ends its children in order.
-        let child = command
+        // The kernel ends it should the benchmark itself be killed. In a group of its own, so that Ctrl-C at the terminal
+        // reaches the benchmark alone, which then ends its children in order.
+        let child = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL", "--"])
+            .arg(command.get_program())
+            .args(command.get_args())
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output)
             .process_group(0)
             .spawn()
-            .map_err(|error| {
-                format!("cannot start {}: {error}", command.get_program().display())
-            })?;
+            .map_err(|error| format!("cannot start setpriv (of util-linux): {error}"))?;
         Ok(Self {
             name,
             child,

@@ -126,7 +126,11 @@ impl Program {
                 command
             }
         };
-        Process::start("the measured program", command, &plane.path("measured.log"))
+        Process::start(
+            "the measured program",
+            &command,
+            &plane.path("measured.log"),
+        )
     }
 
     /// The custom resource definitions that its cluster has.

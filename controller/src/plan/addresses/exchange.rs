@@ -346,11 +346,12 @@ impl Planning<'_> {
         Some(taken)
     }
 
-    /// Books again what was released a moment ago and is free, or held only by those who shared it.
+    /// Gives back what was released a moment ago, beside those who held it too.
     fn restore(&mut self, place: usize, address: IpAddr, booked: Option<PoolKey>) {
-        let restored = self
-            .allocator
-            .restore(self.entries[place].holder.owner, address, booked);
-        debug_assert_eq!(restored, Ok(()), "nobody took it meanwhile");
+        let owner = self.entries[place].holder.owner;
+        self.allocator.hold_unasked(owner, address);
+        if booked.is_some() {
+            self.allocator.book(address, booked);
+        }
     }
 }

@@ -264,10 +264,13 @@ impl<'a> Planning<'a> {
         &mut self,
         name: &'a ObjectName,
         service: &'a Arc<Service>,
-        holder: Option<Box<Holder>>,
+        mut holder: Option<Box<Holder>>,
         arriving: &Arriving<'_>,
         next_owner: &mut Owner,
     ) {
+        if let Some(known) = &mut holder {
+            known.recognise(service);
+        }
         let holder = match holder {
             Some(holder)
                 if holder.quiet
@@ -309,7 +312,7 @@ impl<'a> Planning<'a> {
                 )
             }
         };
-        let as_before = arrival == Arrival::Known && Arc::ptr_eq(&holder.service, service);
+        let as_before = arrival == Arrival::Known && holder.service == *service;
         if !as_before {
             holder.replaced.clear();
             holder.in_flight.clear();
@@ -487,6 +490,17 @@ impl Holder {
             return Ordering::Equal;
         }
         self.service.meta.name.cmp(&service.meta.name)
+    }
+
+    /// The same Service read again, such as by another list, is no change. Where there is a contest it may be one, see
+    /// [`Entry::is_rewritten`].
+    fn recognise(&mut self, service: &Arc<Service>) {
+        if self.contest.is_none()
+            && !Arc::ptr_eq(&self.service, service)
+            && self.service == *service
+        {
+            self.service = Arc::clone(service);
+        }
     }
 
     /// Gives up everything but the memory of what happened.

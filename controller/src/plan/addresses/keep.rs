@@ -246,9 +246,8 @@ impl Planning<'_> {
                 .containing(self.allocator, address)
                 .next()
                 .is_some();
-            if of_interest && self.allocator.holding(address).is_none() {
-                let held = self.allocator.restore(OTHERS, address, None);
-                debug_assert_eq!(held, Ok(()), "a free address can be held");
+            if of_interest || self.allocator.holding(address).is_some() {
+                self.allocator.hold_unasked(OTHERS, address);
             }
         }
         self.foreign = foreign;
@@ -268,14 +267,11 @@ impl Planning<'_> {
             let mut entries = self.entries.iter();
             entries.position(|entry| entry.holder.owner == *owner)
         };
-        let places: Option<Vec<usize>> = owners.iter().map(place_of).collect();
-        let Some(places) = places else { return };
-        let shown = |&place: &usize| {
-            recorded(self.entries[place].service).any(|recorded| recorded == address)
+        let places: Vec<usize> = owners.iter().filter_map(place_of).collect();
+        let shown = |place: &usize| {
+            recorded(self.entries[*place].service).any(|recorded| recorded == address)
         };
-        if places.iter().any(shown) {
-            return;
-        }
+        let places: Vec<usize> = places.into_iter().filter(|place| !shown(place)).collect();
         for place in places {
             let holder = &mut self.entries[place].holder;
             holder.held.retain(|held| held.address != address);

@@ -171,7 +171,7 @@ impl AddressBook {
         &self.memory
     }
 
-    /// The memory alone: for who leads no more.
+    /// What Services had that are gone, for one who leads no longer and looks on from now on.
     pub fn into_memory(self) -> Memory {
         self.memory
     }

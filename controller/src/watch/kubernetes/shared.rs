@@ -247,3 +247,90 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::cluster::Document;
+
+    use super::*;
+
+    fn node(name: &str) -> (ObjectKey, Option<Object>) {
+        let value = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}});
+        let (key, object) = Document::read(value, None, "").objects.remove(0);
+        (key, Some(Arc::unwrap_or_clone(object)))
+    }
+
+    #[tokio::test]
+    async fn nothing_is_shown_before_every_kind_is_known_then_everything_at_once() {
+        let shared = Shared::new();
+        let mut observed = shared.observed();
+        let publishing = shared.clone();
+        tokio::spawn(async move { publishing.publish().await });
+        for kind in Kind::all().filter(|kind| *kind != Kind::Node) {
+            match kind {
+                Kind::Secret => shared.refused(kind, "no right".to_owned()),
+                Kind::CiliumPodIPPool => shared.absent(kind),
+                kind => shared.listed(kind),
+            }
+            tokio::task::yield_now().await;
+        }
+        shared.apply([node("a"), node("b")]);
+        tokio::task::yield_now().await;
+        assert!(shared.is_filling() && !observed.has_changed().unwrap());
+        shared.listed(Kind::Node);
+        observed.changed().await.unwrap();
+        let view = observed.borrow_and_update().clone();
+        assert!(view.snapshot.complete && !shared.is_filling());
+        assert_eq!(view.snapshot.nodes.len(), 2);
+        assert_eq!(view.snapshot.unreadable[&Kind::Secret], "no right");
+
+        // What was readable and no longer is stays; what does not exist any more goes.
+        shared.refused(Kind::Node, "no right any more".to_owned());
+        observed.changed().await.unwrap();
+        let view = observed.borrow_and_update().clone();
+        assert_eq!(
+            (view.snapshot.nodes.len(), view.snapshot.unreadable.len()),
+            (2, 2)
+        );
+        shared.absent(Kind::Node);
+        observed.changed().await.unwrap();
+        let view = observed.borrow_and_update().clone();
+        assert!(view.snapshot.complete && view.snapshot.nodes.is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_changes_nothing_is_no_news() {
+        let shared = Shared::new();
+        let has_news = async || {
+            let news = shared.news.notified();
+            tokio::time::timeout(Duration::ZERO, news).await.is_ok()
+        };
+        shared.apply([node("a")]);
+        Kind::all().for_each(|kind| shared.listed(kind));
+        assert!(has_news().await && !has_news().await);
+        shared.apply([node("a")]);
+        Kind::all().for_each(|kind| shared.listed(kind));
+        assert!(!has_news().await);
+        shared.apply([node("b")]);
+        assert!(has_news().await);
+    }
+
+    #[test]
+    fn one_cause_is_one_trouble_and_a_connection_ends_it() {
+        let shared = Shared::new();
+        let failure = Failure::Unreachable("connection refused".to_owned());
+        for kind in Kind::all() {
+            shared.failed(kind, &failure, None);
+            shared.failed(kind, &failure, None);
+        }
+        assert_eq!(shared.lock().troubles.len(), Kind::all().count());
+        let health = shared.health();
+        assert_eq!(health.kinds()[&Kind::Node].errors["unreachable"], 2);
+        assert!(health.silent_since().is_some());
+        Kind::all().for_each(|kind| shared.set_connected(kind, true));
+        assert!(shared.lock().troubles.is_empty());
+        assert_eq!(health.silent_since(), None);
+    }
+}

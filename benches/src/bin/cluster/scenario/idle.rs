@@ -65,8 +65,9 @@ pub(crate) async fn measure(options: &Options, report: &mut Report) -> Outcome<(
             lease.len() as f64 <= allowed,
         );
     }
-    let reads = asked.len() - lease.len() - other.len();
-    report.note(what("reads"), format!("{:.2}/s", per_second(reads)));
+    let reads = asked.iter().filter(|request| !request.is_write());
+    let rate = per_second(reads.clone().count());
+    report.note(what("reads"), format!("{rate:.2}/s ({})", summary(reads)));
     report.note(
         what("processor time"),
         format!("{:.2} %", worked.as_secs_f64() / time.as_secs_f64() * 100.0),

@@ -140,6 +140,22 @@ fn nobody_gets_what_a_service_left_to_a_stranger_shows() {
 }
 
 #[test]
+fn nobody_joins_an_address_that_a_stranger_insists_on() {
+    let mut world = contested();
+    world.settle();
+    world.add(service("t/e").naming("10.0.0.4").sharing("k", 80));
+    world.settle();
+    world.add(service("t/f").naming("10.0.0.4").sharing("k", 81));
+    world.plan();
+    stranger_writes(&mut world, "t/a", Some("k3s"), &["10.0.0.4"]);
+    world.add(service("t/g").sharing("k", 82));
+    world.settle();
+    assert_eq!(world.ingress("t/e"), ["10.0.0.4"], "who has it keeps it");
+    assert_eq!(world.ingress("t/f"), [""; 0]);
+    assert_eq!(world.ingress("t/g"), ["10.0.0.2"]);
+}
+
+#[test]
 fn a_write_of_our_own_is_no_strangers() {
     let mut world = World::new();
     world.add_pool(pool("p", &["10.0.0.0/30"]));
@@ -236,4 +252,20 @@ fn after_the_last_pool_nothing_of_it_is_left() {
     world.edit("t/a", |service| service.taken_over = false);
     let quiet = world.plan();
     assert!(quiet.services.is_empty() && world.snapshot != Snapshot::default());
+}
+
+#[test]
+fn a_stranger_that_shows_what_two_want_to_swap_stops_nobody_from_asking() {
+    let mut world = contested();
+    world.settle();
+    world.add(service("t/e").naming("10.0.0.4"));
+    world.add(service("t/f").naming("10.0.0.5"));
+    world.settle();
+    stranger_writes(&mut world, "t/a", Some("k3s"), &["10.0.0.4"]);
+    world.add(service("t/e").naming("10.0.0.5"));
+    world.add(service("t/f").naming("10.0.0.4"));
+    world.settle();
+    assert_eq!(world.ingress("t/e"), ["10.0.0.4"]);
+    assert_eq!(world.ingress("t/f"), ["10.0.0.5"]);
+    assert_eq!(world.reason("t/f"), "already_allocated");
 }

@@ -85,6 +85,23 @@ fn a_write_that_may_be_under_way_keeps_its_address_from_others() {
 }
 
 #[test]
+fn a_service_that_is_listed_again_has_not_changed() {
+    let mut world = World::new();
+    world.add_pool(pool("p", &["10.0.0.0/32"]).selecting("color", "blue"));
+    world.add(service("t/a").label("color", "blue"));
+    let sent = world.plan().services[&name("t/a")].clone();
+    let again = world.service("t/a").clone();
+    world.snapshot.services.insert(name("t/a"), again.into());
+    world.send(&name("t/a"), &sent);
+    world.add_pool(pool("p", &["10.0.0.0/32"]).selecting("color", "red"));
+    world.add(service("t/b").label("color", "red"));
+    assert!(
+        !world.plan().services.contains_key(&name("t/b")),
+        "the write may land still"
+    );
+}
+
+#[test]
 fn a_write_is_not_under_way_for_ever() {
     let mut world = World::new();
     world.add_pool(pool("p", &["10.0.0.0/32"]).selecting("color", "blue"));
