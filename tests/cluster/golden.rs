@@ -64,7 +64,7 @@ fn shares(vectors: &Path, number: usize) -> Vec<Vec<String>> {
         .map(|entry| entry.expect("an entry").path())
         .filter(|path| path.extension().is_some_and(|kind| kind == "yaml"))
         .flat_map(|path| scenarios_in(&path))
-        .filter(|(_, name)| !name.starts_with("bgp-"))
+        .filter(|(_, name)| !name.starts_with("bgp-") && is_wanted(name))
         .collect();
     scenarios.sort();
     let mut shares: Vec<(usize, Vec<String>)> = vec![(0, Vec::new()); number];
@@ -75,7 +75,15 @@ fn shares(vectors: &Path, number: usize) -> Vec<Vec<String>> {
         *sum += length;
         share.push(name);
     }
-    shares.into_iter().map(|(_, share)| share).collect()
+    let shares = shares.into_iter().map(|(_, share)| share);
+    shares.filter(|share| !share.is_empty()).collect()
+}
+
+/// `FAIRWAY_SCENARIOS` names parts of names, separated by commas, of those to be played; all where it is not set.
+fn is_wanted(name: &str) -> bool {
+    std::env::var("FAIRWAY_SCENARIOS").map_or(true, |parts| {
+        parts.split(',').any(|part| name.contains(part))
+    })
 }
 
 /// Name, and about how long it takes, of each scenario of a file: what takes time are snapshots and starts.
