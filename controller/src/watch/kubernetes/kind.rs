@@ -24,6 +24,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 const LONGEST_WAIT_FOR_RIGHTS: Duration = Duration::from_secs(15);
 /// A kind that does not exist is looked for that often.
 const LOOK_FOR: Duration = Duration::from_millis(1000);
+/// As long as it is not certain that it does not exist, everything waits for it.
+const LOOK_SOON: Duration = Duration::from_millis(110);
 /// The server sends a bookmark a minute. A watch that has been silent for longer may be cut where nobody noticed.
 const SILENCE: Duration = Duration::from_secs(90);
 /// While a list streams in, there is no reason for silence.
@@ -105,7 +107,12 @@ impl Follower {
         let mut absence = Absence::default();
         let mut told = false;
         loop {
-            match self.discovery.ask(self.kind).await {
+            let soon = if told || self.was_there {
+                LOOK_FOR
+            } else {
+                LOOK_SOON
+            };
+            match self.discovery.ask(self.kind, soon.mul_f64(0.85)).await {
                 Ok(served) => {
                     if let Some(version) = choose(self.kind, &served) {
                         return version;
@@ -119,7 +126,6 @@ impl Follower {
                         self.shared.absent(self.kind);
                     }
                     self.backoff.reset();
-                    let soon = if told { LOOK_FOR } else { LOOK_FOR / 2 };
                     sleep(soon.mul_f64(0.9 + self.backoff.fraction() / 5.0)).await;
                 }
                 // Who may not ask what there is may be allowed to see it.

@@ -12,10 +12,8 @@ use crate::kubernetes_client::KubernetesClient;
 use super::failure::Failure;
 use super::{now, request};
 
-/// What all kinds that are absent ask for is asked once in that time.
-const FRESH: Duration = Duration::from_millis(900);
 /// A kind that was never there has to be absent that long, for a server that just started does not know all at once.
-const NEVER_THERE: Duration = Duration::from_millis(400);
+const NEVER_THERE: Duration = Duration::from_millis(100);
 /// A kind that was there has to be absent that long before its objects are gone.
 const GONE: Duration = Duration::from_secs(10);
 
@@ -37,15 +35,15 @@ impl Discovery {
         }
     }
 
-    /// What is served in the group of a kind.
+    /// What is served in the group of a kind. Of several who ask within `fresh` only the first is heard by the server.
     ///
     /// # Errors
     ///
     /// The server does not say.
-    pub(super) async fn ask(&self, kind: Kind) -> Result<Served, Failure> {
+    pub(super) async fn ask(&self, kind: Kind, fresh: Duration) -> Result<Served, Failure> {
         let mut answer = self.answer.lock().await;
         if let Some((at, served)) = &*answer
-            && now().duration_since(*at) < FRESH
+            && now().duration_since(*at) < fresh
         {
             return Ok(served.clone());
         }
