@@ -8,6 +8,7 @@ use kube::Client;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
 use super::recorder::{Origin, Planned, Recorder};
@@ -25,7 +26,7 @@ use crate::plan::addresses::{AddressBook, AddressPlan, Memory};
 use crate::plan::status::is_as_desired;
 use crate::watch::Observed;
 use crate::watch::cilium_operator::{self, Allocation};
-use crate::watch::kubernetes::{self, KubernetesSource};
+use crate::watch::kubernetes::{self, Freshness, KubernetesSource};
 
 /// How long an orderly stop waits for writes that are under way, and then for the lease to be given up.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -40,6 +41,12 @@ pub(super) struct Operator {
     leadership: watch::Receiver<Leadership>,
     writer: Writer,
     allocation: watch::Receiver<Allocation>,
+    freshness: Freshness,
+    /// The newest term in which the view is known to show what the former leader wrote.
+    caught_up: watch::Receiver<Option<u64>>,
+    catches_up: watch::Sender<Option<u64>>,
+    /// Who finds that out for a term.
+    catching_up: Option<(u64, AbortOnDropHandle<()>)>,
     /// What lasts while we lead; `None` while we follow, or leave the addresses to others.
     term: Option<Term>,
     /// The addresses of Services that are gone, kept by a follower for when it leads.
@@ -69,8 +76,9 @@ struct Told {
 impl Operator {
     /// Waits until the lease, the writer or Cilium's operator gives reason to plan again. Cancelling loses nothing.
     pub(super) async fn changed(&mut self) {
-        // None of the three ends before this does.
+        // None of them ends before this does.
         tokio::select! {
+            Ok(()) = self.caught_up.changed() => {}
             Ok(()) = self.leadership.changed() => {}
             Ok(()) = self.allocation.changed() => {}
             _news = self.writer.changed() => {}
@@ -98,6 +106,9 @@ impl Operator {
         if !observed.snapshot.complete {
             return Planned::default();
         }
+        if !self.has_caught_up(lead.term) {
+            return Planned::default();
+        }
         let Self {
             election,
             writer,
@@ -122,6 +133,22 @@ impl Operator {
         }
     }
 
+    /// Whether the view shows all that a former leader wrote before this term began. If that is not known it is found out.
+    fn has_caught_up(&mut self, term: u64) -> bool {
+        if *self.caught_up.borrow_and_update() == Some(term) {
+            return true;
+        }
+        if self.catching_up.as_ref().is_none_or(|(of, _)| *of != term) {
+            let (freshness, catches_up) = (self.freshness.clone(), self.catches_up.clone());
+            let task = tokio::spawn(async move {
+                freshness.reached().await;
+                catches_up.send_replace(Some(term));
+            });
+            self.catching_up = Some((term, AbortOnDropHandle::new(task)));
+        }
+        false
+    }
+
     /// Ends the term, if there was one. What is remembered of Services that go meanwhile is kept for the next.
     fn follow(&mut self, snapshot: &Snapshot, settings: &Settings, now: Instant) {
         if let Some(term) = self.term.take() {
@@ -140,7 +167,9 @@ impl Operator {
             Release::Unsettled
         };
         if timeout(DRAIN, self.election.release(how)).await.is_err() {
-            warn!("the lease was not given up: the API server does not answer; another process takes it in a few seconds");
+            warn!(
+                "the lease was not given up: the API server does not answer; another process takes it in a few seconds"
+            );
         }
     }
 }
@@ -170,7 +199,8 @@ impl Term {
             Some(term) if same(&term) => term,
             term => {
                 writer.stand_down(now);
-                let mut memory = term.map_or_else(|| std::mem::take(own), |term| term.book.into_memory());
+                let mut memory =
+                    term.map_or_else(|| std::mem::take(own), |term| term.book.into_memory());
                 let is_news = !memory.is_empty();
                 memory.absorb(Memory::from_text(&election.remembered(), now, wall_clock()));
                 Self {
@@ -214,7 +244,10 @@ fn allocating(allocation: &Allocation, settings: &Settings) -> Option<Settings> 
 /// The Services that a former leader may be writing to at this moment: those that it did not find served.
 fn touched(snapshot: &Snapshot, plan: &AddressPlan) -> Vec<ObjectName> {
     let unsettled = plan.services.iter().filter(|(name, desired)| {
-        let satisfied = desired.condition.as_ref().is_some_and(|condition| condition.satisfied);
+        let satisfied = desired
+            .condition
+            .as_ref()
+            .is_some_and(|condition| condition.satisfied);
         let recorded = snapshot.services.get(*name);
         !satisfied || recorded.is_some_and(|service| !is_as_desired(service, desired))
     });
@@ -253,6 +286,7 @@ pub(super) async fn open(
         },
     );
     let (observed, health) = (source.observed(), source.health());
+    let freshness = source.freshness();
     tasks.spawn(async move { source.run().await.to_string() });
     let namespace = namespace.map_or_else(own_namespace, str::to_owned);
     let election = ElectionConfig {
@@ -277,11 +311,16 @@ pub(super) async fn open(
         source: health,
         leadership: leadership.clone(),
     };
+    let catches_up = watch::Sender::default();
     let operator = Operator {
         election,
         leadership,
         writer,
         allocation: allocation(config.ipam, reached.client.clone(), tasks),
+        freshness,
+        caught_up: catches_up.subscribe(),
+        catches_up,
+        catching_up: None,
         term: None,
         memory: Memory::default(),
         told: Told::default(),
@@ -294,11 +333,17 @@ pub(super) async fn open(
     })
 }
 
-fn allocation(ipam: Ipam, client: Client, tasks: &mut JoinSet<String>) -> watch::Receiver<Allocation> {
+fn allocation(
+    ipam: Ipam,
+    client: Client,
+    tasks: &mut JoinSet<String>,
+) -> watch::Receiver<Allocation> {
     let begin = match ipam {
         Ipam::On => Allocation::All,
         Ipam::Off => Allocation::Nobody,
-        Ipam::Auto => Allocation::Unknown("--ipam auto is still looking for Cilium's LB-IPAM".to_owned()),
+        Ipam::Auto => {
+            Allocation::Unknown("--ipam auto is still looking for Cilium's LB-IPAM".to_owned())
+        }
     };
     let (sender, receiver) = watch::channel(begin);
     tasks.spawn(async move {
@@ -352,7 +397,9 @@ impl Told {
         }
         match allocation {
             Allocation::Unknown(why) => warn!("no addresses are given: {why}"),
-            Allocation::Nobody => info!("Fairway gives no addresses and announces what others give (--ipam off)"),
+            Allocation::Nobody => {
+                info!("Fairway gives no addresses and announces what others give (--ipam off)")
+            }
             Allocation::Cilium => info!(
                 "Cilium's LB-IPAM gives the addresses; Fairway announces them and gives none (--ipam auto)"
             ),

@@ -140,13 +140,9 @@ fn open_directory(
     let statuses = StateDirectory::open(directory)
         .map_err(|error| Failure::Unreachable(format!("run: --state: {error}")))?;
     let recorded = statuses.recorded();
-    let source = DirectorySource::open_without(
-        manifests,
-        &config.secrets_namespace,
-        recorded,
-        directory,
-    )
-    .map_err(|error| Failure::Unreachable(format!("run: --manifests: {error}")))?;
+    let source =
+        DirectorySource::open_without(manifests, &config.secrets_namespace, recorded, directory)
+            .map_err(|error| Failure::Unreachable(format!("run: --manifests: {error}")))?;
     Ok((statuses, source))
 }
 

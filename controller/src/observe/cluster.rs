@@ -87,11 +87,7 @@ fn writes(text: &mut Text, numbers: &ClusterNumbers) {
         text.sample(&format!("{name}_bucket"), &[("le", &bound)], below);
     }
     text.sample(&format!("{name}_count"), &[], below);
-    text.sample(
-        &format!("{name}_sum"),
-        &[],
-        stats.latency.sum.as_secs_f64(),
-    );
+    text.sample(&format!("{name}_sum"), &[], stats.latency.sum.as_secs_f64());
     let name = "fairway_events";
     text.counter(
         name,

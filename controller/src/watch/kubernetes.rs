@@ -9,6 +9,7 @@
 
 mod backoff;
 mod failure;
+mod freshness;
 mod kind;
 mod known;
 mod request;
@@ -30,6 +31,7 @@ use self::shared::Shared;
 use self::versions::Discovery;
 use super::Observed;
 
+pub use self::freshness::Freshness;
 pub use self::shared::{KindHealth, SourceHealth};
 
 /// What a source is told.
@@ -72,6 +74,11 @@ impl KubernetesSource {
     /// How the source fares.
     pub fn health(&self) -> SourceHealth {
         self.shared.health()
+    }
+
+    /// Asks how new the view is.
+    pub fn freshness(&self) -> Freshness {
+        Freshness::new(self.client.clone(), self.shared.clone())
     }
 
     /// Keeps the view up to date. Returns only where something of ours failed.

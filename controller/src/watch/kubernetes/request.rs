@@ -83,7 +83,19 @@ fn encode(text: &str) -> String {
 ///
 /// No answer, or one that is none of success.
 pub(super) async fn get(client: &KubernetesClient, path: &str) -> Result<Vec<u8>, Failure> {
-    let mut body = open(client, path).await?;
+    whole(client, plain(path)?).await
+}
+
+/// The whole answer to a request.
+///
+/// # Errors
+///
+/// As [`get`].
+pub(super) async fn whole(
+    client: &KubernetesClient,
+    request: Request<Body>,
+) -> Result<Vec<u8>, Failure> {
+    let mut body = open(client, request).await?;
     let mut whole = vec![];
     while let Some(chunk) = next_chunk(&mut body).await? {
         if whole.len() + chunk.len() > DOCUMENT {
@@ -94,12 +106,15 @@ pub(super) async fn get(client: &KubernetesClient, path: &str) -> Result<Vec<u8>
     Ok(whole)
 }
 
-/// The beginning of an answer of success.
-async fn open(client: &KubernetesClient, path: &str) -> Result<Body, Failure> {
-    let request = Request::get(path)
+fn plain(path: &str) -> Result<Request<Body>, Failure> {
+    Request::get(path)
         .header(http::header::ACCEPT, "application/json")
         .body(Body::empty())
-        .map_err(|error| Failure::Invalid(error.to_string()))?;
+        .map_err(|error| Failure::Invalid(error.to_string()))
+}
+
+/// The beginning of an answer of success.
+async fn open(client: &KubernetesClient, request: Request<Body>) -> Result<Body, Failure> {
     let (head, mut body) = client.client.send(request).await?.into_parts();
     if head.status == StatusCode::OK {
         return Ok(body);
@@ -150,7 +165,7 @@ impl Events {
     /// No answer, or one that is none of success.
     pub(super) async fn open(client: &KubernetesClient, path: &str) -> Result<Self, Failure> {
         Ok(Self {
-            body: open(client, path).await?,
+            body: open(client, plain(path)?).await?,
             buffer: vec![],
             taken: 0,
         })

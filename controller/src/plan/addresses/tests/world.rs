@@ -24,6 +24,8 @@ pub(super) struct World {
     follower: Memory,
     /// Writes under way, at most one for each Service: the Service as it was, and what it is to become.
     under_way: BTreeMap<ObjectName, (Arc<Service>, ServiceStatus)>,
+    /// Services whose terms were edited while writes were under way: what was right when it was sent may not be any more.
+    edited: Vec<ObjectName>,
 }
 
 pub(super) struct ServiceBuilder(pub(super) Service);
@@ -221,6 +223,7 @@ impl World {
             uids: 0,
             follower: Memory::default(),
             under_way: BTreeMap::new(),
+            edited: Vec::new(),
         }
     }
 
@@ -237,6 +240,9 @@ impl World {
         } else {
             self.uids += 1;
             service.meta.uid = self.uids.to_string();
+        }
+        if !self.under_way.is_empty() {
+            self.edited.push(name.clone());
         }
         self.snapshot.services.insert(name, service.into());
     }
@@ -312,7 +318,12 @@ impl World {
         let now = self.snapshot.services.get(name);
         if now.is_some_and(|now| Arc::ptr_eq(now, &service)) {
             drop(service);
-            self.write(name, &status);
+            let edited = std::mem::take(&mut self.edited);
+            self.write_unless_edited(name, &status, &edited);
+            self.edited = edited;
+        }
+        if self.under_way.is_empty() {
+            self.edited.clear();
         }
     }
 
@@ -362,8 +373,17 @@ impl World {
 
     /// Writes a status; false where there was nothing to write.
     pub(super) fn write(&mut self, name: &ObjectName, status: &ServiceStatus) -> bool {
+        self.write_unless_edited(name, status, &[])
+    }
+
+    fn write_unless_edited(
+        &mut self,
+        name: &ObjectName,
+        status: &ServiceStatus,
+        edited: &[ObjectName],
+    ) -> bool {
         if self.strict {
-            self.check_write(name, status);
+            self.check_write(name, status, edited);
         }
         let Some(service) = self.snapshot.services.get_mut(name) else {
             return false;
@@ -392,7 +412,7 @@ impl World {
         !same
     }
 
-    fn check_write(&self, name: &ObjectName, status: &ServiceStatus) {
+    fn check_write(&self, name: &ObjectName, status: &ServiceStatus, edited: &[ObjectName]) {
         let service = &self.snapshot.services[name];
         for entry in status
             .ingress
@@ -403,7 +423,7 @@ impl World {
                 .snapshot
                 .services
                 .iter()
-                .filter(|(other, _)| *other != name)
+                .filter(|(other, _)| *other != name && !edited.contains(other))
             {
                 let shown = other.ingress.iter().any(|theirs| theirs.ip == entry.ip);
                 assert!(
