@@ -1,6 +1,7 @@
 //! What a node does for the whole cluster: while it holds the lease it gives addresses, and has them written.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -51,6 +52,8 @@ pub(super) struct Operator {
     term: Option<Term>,
     /// The addresses of Services that are gone, kept by a follower for when it leads.
     memory: Memory,
+    /// What was planned for last, while we led.
+    last: Option<(Arc<Snapshot>, Settings)>,
     told: Told,
 }
 
@@ -125,6 +128,7 @@ impl Operator {
         }
         writer.want(observed, &addresses, Timestamp::now(), now);
         term.hand_down_memory(election, now);
+        self.last = Some((Arc::clone(&observed.snapshot), settings));
         telling.addresses(&addresses, &observed.snapshot);
         Planned {
             again_at: addresses.again_at,
@@ -158,8 +162,14 @@ impl Operator {
         self.memory.observe(snapshot, settings, now);
     }
 
-    /// Waits for what is under way, then leaves the lease to whoever wants it.
-    pub(super) async fn end(self) {
+    /// Waits for what is under way, then leaves the lease to whoever wants it, and with it what Services have by now: one
+    /// that is made again while nobody runs shall have it back.
+    pub(super) async fn end(mut self) {
+        if let (Some(term), Some((snapshot, settings))) = (self.term.take(), self.last.take()) {
+            let mut memory = term.book.into_memory();
+            memory.note_present(&snapshot, &settings, now());
+            record(&memory, &self.election, now());
+        }
         let settled = self.writer.drain(now() + DRAIN).await;
         let how = if settled {
             Release::Settled
@@ -222,9 +232,13 @@ impl Term {
             return;
         }
         self.remembered = memory.changes();
-        if let Err(error) = election.remember(&memory.to_text(now, wall_clock())) {
-            warn!("addresses of deleted Services are not on record: {error}");
-        }
+        record(memory, election, now);
+    }
+}
+
+fn record(memory: &Memory, election: &Election, now: Instant) {
+    if let Err(error) = election.remember(&memory.to_text(now, wall_clock())) {
+        warn!("addresses of deleted Services are not on record: {error}");
     }
 }
 
@@ -323,6 +337,7 @@ pub(super) async fn open(
         catching_up: None,
         term: None,
         memory: Memory::default(),
+        last: None,
         told: Told::default(),
     };
     Ok(Origin {

@@ -97,6 +97,23 @@ impl Memory {
         self.expire(now, settings.address_memory);
     }
 
+    /// Notes what present Services have, as far as there is room: for who stops and will not see which of them go meanwhile.
+    pub fn note_present(&mut self, snapshot: &Snapshot, settings: &Settings, now: Instant) {
+        for (name, service) in snapshot.services.iter() {
+            if self.released.len() >= MOST {
+                return;
+            }
+            let addresses: Vec<IpAddr> = service
+                .ingress
+                .iter()
+                .filter_map(|entry| entry.ip)
+                .collect();
+            if is_ours(service, settings) && !self.released.contains_key(name) {
+                self.remember(name, &addresses, now);
+            }
+        }
+    }
+
     /// From now on somebody tells it.
     pub(super) fn stop_observing(&mut self) {
         self.seen = None;

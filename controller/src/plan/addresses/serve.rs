@@ -81,11 +81,39 @@ impl Planning<'_> {
                 let entry = &self.entries[place];
                 let family = Family::of(address);
                 if entry.holder.ask.wants(family) && !entry.has_any(family) {
+                    // Who wants to share rather shares than has what nobody else has.
+                    if self.allocator.holding(address).is_none() && self.joins(place, family) {
+                        continue;
+                    }
                     // Where somebody else has it by now it is served like any other.
                     let _ = self.take_named(place, address, &mut Exchange::default());
                 }
             }
         }
+    }
+
+    /// Lets a Service have an address that those it shares with have already; false where there is none.
+    fn joins(&mut self, place: usize, family: Family) -> bool {
+        let entry = &self.entries[place];
+        if entry.holder.ask.sharing.is_none() {
+            return false;
+        }
+        let (_, join) = self.pools.selecting(entry.service);
+        let request = Request {
+            owner: entry.holder.owner,
+            wanted: Wanted::Any(family),
+            pools: &[],
+            join: &join,
+        };
+        let Ok(address) = self.allocator.assign(&request) else {
+            return false;
+        };
+        self.entries[place].holder.held.push(Held {
+            address,
+            state: State::Kept,
+            home: None,
+        });
+        true
     }
 
     /// While there is another address nobody gets one that a Service may come back to.

@@ -1,7 +1,7 @@
 //! One kind: found, listed in full, watched, and all that again, for ever.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tokio::time::{sleep, timeout};
@@ -22,6 +22,10 @@ use super::{Options, now};
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// The longest wait for somebody to give us a right.
 const LONGEST_WAIT_FOR_RIGHTS: Duration = Duration::from_secs(15);
+/// At the start a refusal is believed once it lasts: an API server that has just started knows nobody's rights yet.
+const BELIEVED_REFUSAL: Duration = Duration::from_millis(1500);
+/// Until then it is asked again that often.
+const ASK_AGAIN: Duration = Duration::from_millis(150);
 /// A kind that does not exist is looked for that often.
 const LOOK_FOR: Duration = Duration::from_millis(1000);
 /// As long as it is not certain that it does not exist, everything waits for it.
@@ -53,6 +57,8 @@ pub(super) struct Follower {
     /// Whether the server can begin a watch with everything there is.
     streams: bool,
     garbage: u32,
+    /// Since when nothing but refusals came.
+    refused_since: Option<Instant>,
 }
 
 impl Follower {
@@ -76,6 +82,7 @@ impl Follower {
             was_there: false,
             streams: true,
             garbage: 0,
+            refused_since: None,
         }
     }
 
@@ -144,6 +151,10 @@ impl Follower {
         match failure {
             Failure::Expired(_) => self.position = None,
             Failure::Refused(message) => {
+                let since = *self.refused_since.get_or_insert_with(now);
+                if self.shared.is_filling() && now().duration_since(since) < BELIEVED_REFUSAL {
+                    return sleep(ASK_AGAIN).await;
+                }
                 longest = LONGEST_WAIT_FOR_RIGHTS;
                 let reason = self.missing_rule(message);
                 self.shared.failed(self.kind, failure, Some(&reason));
@@ -294,6 +305,7 @@ impl Follower {
 
     fn connected(&mut self, version: &'static str) {
         self.backoff.reset();
+        self.refused_since = None;
         self.garbage = 0;
         self.shared.contact(self.kind, version);
         self.shared.set_connected(self.kind, true);

@@ -177,3 +177,57 @@ fn only_services_that_were_ours_are_remembered() {
     follower.observe(&world.snapshot, &world.settings, world.now);
     assert!(world.book.memory().is_empty() && follower.is_empty());
 }
+
+#[test]
+fn who_wants_to_share_joins_rather_than_going_back_to_an_address_of_its_own() {
+    let mut world = World::new();
+    world.add_pool(pool("p", &["10.0.0.0/29"]));
+    world.add(service("t/other"));
+    world.add(service("t/b").sharing("web", 81));
+    world.settle();
+    assert_eq!(world.ingress("t/b"), ["10.0.0.0"]);
+    world.remove("t/b");
+    world.settle();
+    world.add(service("t/a").sharing("web", 80));
+    world.settle();
+    assert_eq!(world.ingress("t/a"), ["10.0.0.2"], "that of b is set aside");
+    world.add(service("t/b").sharing("web", 81));
+    world.settle();
+    assert_eq!(world.ingress("t/b"), ["10.0.0.2"], "it joins");
+}
+
+#[test]
+fn who_is_alone_in_its_group_has_its_address_back_all_the_same() {
+    let mut world = World::new();
+    world.add_pool(pool("p", &["10.0.0.0/29"]));
+    world.add(service("t/b").sharing("web", 81));
+    world.settle();
+    world.remove("t/b");
+    world.settle();
+    world.add(service("t/c"));
+    world.settle();
+    world.add(service("t/b").sharing("web", 81));
+    world.settle();
+    assert_eq!(world.ingress("t/b"), ["10.0.0.0"]);
+}
+
+#[test]
+fn who_stops_writes_down_what_is_there_so_that_what_is_made_again_meanwhile_has_it_back() {
+    let mut world = World::new();
+    world.add_pool(pool("p", &["10.0.0.0/32"]));
+    world.add(service("t/b"));
+    world.settle();
+    world.add(service("t/a"));
+    world.settle();
+    assert_eq!(world.reason("t/a"), "out_of_ips");
+    let mut memory = std::mem::take(&mut world.book).into_memory();
+    memory.note_present(&world.snapshot, &world.settings, world.now);
+    let text = memory.to_text(world.now, 1_790_000_000);
+    world.remove("t/b");
+    world.add(service("t/b"));
+    let memory = Memory::from_text(&text, world.now, 1_790_000_000);
+    world.book = AddressBook::with_memory(memory);
+    world.settle();
+    assert_eq!(world.ingress("t/b"), ["10.0.0.0"], "although a waits");
+    assert_eq!(world.reason("t/a"), "out_of_ips");
+}
