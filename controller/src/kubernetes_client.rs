@@ -170,6 +170,12 @@ impl Credentials {
                 "{place}: the proxy it names is not used: the API server is reached directly"
             );
         }
+        if config.accept_invalid_certs && self.fence.is_none() {
+            tracing::warn!(
+                "{}: insecure-skip-tls-verify is set, so whoever answers is taken for the API server",
+                self.place()
+            );
+        }
         // An `exec` entry of a kubeconfig runs a program here.
         let fence = self.fence.clone();
         let built = tokio::task::spawn_blocking(move || stack(&config, fence)).await;

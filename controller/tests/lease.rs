@@ -231,6 +231,11 @@ async fn what_is_remembered_outlives_its_leader(server: &ApiServer) {
     let two = Member::start(server, &namespace, "two").await;
     two.leads_within(Duration::from_secs(4)).await;
     assert_eq!(*two.election.remembered(), *most);
+    two.election.remember("the last word").unwrap();
+    two.election.release(Release::Settled).await;
+    let three = Member::start(server, &namespace, "three").await;
+    three.leads_within(Duration::from_secs(1)).await;
+    assert_eq!(&*three.election.remembered(), "the last word");
 }
 
 async fn who_may_not_use_leases_follows_quietly(server: &ApiServer) {

@@ -214,6 +214,10 @@ impl Shell {
                 biased;
                 Some((how, done)) = releases.recv() => {
                     releasing = Some(done);
+                    // What was said just before the end belongs into the last write.
+                    if let Some(text) = remember.borrow_and_update().clone() {
+                        self.candidate.handle(now(), Input::Remember(text));
+                    }
                     Input::Release { how }
                 }
                 answered = until_answered(&mut self.read) => {

@@ -6,11 +6,15 @@ use tracing_subscriber::EnvFilter;
 
 use crate::args::LogFormat;
 
+/// What is logged unless `RUST_LOG` says otherwise. A kubeconfig that trusts any certificate would be told of at each
+/// connection; `kubernetes_client` does so once.
+const DEFAULT: &str = "info,kube_client::client::tls=error";
+
 /// Starts logging. `RUST_LOG` chooses levels (`info` where it is not set).
 ///
 /// A second call, as in tests, changes nothing.
 pub fn start(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT));
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(stderr)
