@@ -83,7 +83,7 @@ fn writes(text: &mut Text, numbers: &ClusterNumbers) {
         below += count;
         let bound = LATENCY_BOUNDS
             .get(index)
-            .map_or_else(|| "+Inf".to_owned(), ToString::to_string);
+            .map_or_else(|| "+Inf".to_owned(), |bound| format!("{bound:?}"));
         text.sample(&format!("{name}_bucket"), &[("le", &bound)], below);
     }
     text.sample(&format!("{name}_count"), &[], below);

@@ -164,7 +164,7 @@ fn processing(text: &mut Text, processing: &Processing) {
             below += count;
             let bound = PROCESSING_BOUNDS
                 .get(index)
-                .map_or_else(|| "+Inf".to_owned(), ToString::to_string);
+                .map_or_else(|| "+Inf".to_owned(), |bound| format!("{bound:?}"));
             let labels = [labels[0], labels[1], ("le", bound.as_str())];
             text.sample(&format!("{name}_bucket"), &labels, below);
         }
