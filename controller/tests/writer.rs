@@ -27,6 +27,7 @@ use tokio::time::{sleep, timeout};
 use server::{Server, request};
 
 const LIMIT: Duration = Duration::from_secs(30);
+const TERM: u64 = 7;
 const JSON: &str = "application/json";
 const STRATEGIC: &str = "application/strategic-merge-patch+json";
 
@@ -155,7 +156,7 @@ impl Lab {
 
     fn want(&self, observed: &Observed, plan: &AddressPlan) {
         self.writer
-            .want(observed, plan, Timestamp::UNIX_EPOCH, now());
+            .want(TERM, observed, plan, Timestamp::UNIX_EPOCH, now());
     }
 
     fn written(&self) -> u64 {
@@ -191,7 +192,7 @@ fn leads(time: Duration) -> Leadership {
     Leadership {
         holder: "k3s1".into(),
         lead: Some(Lead {
-            term: 1,
+            term: TERM,
             unclean: false,
             valid_until: now() + time,
         }),
@@ -403,9 +404,11 @@ async fn a_takeover_marks_first_so_that_writes_in_the_air_fail() {
     // Whatever happens to it meanwhile, the mark gets there.
     lab.stranger("quiet").await;
     lab.writer
-        .begin_term(&seen, &touched, 7, "k3s2", Timestamp::UNIX_EPOCH, now());
-    lab.until("the term begins", || lab.writer.news().begun == Some(7))
-        .await;
+        .begin_term(&seen, &touched, TERM, "k3s2", Timestamp::UNIX_EPOCH, now());
+    lab.until("the marks are set", || lab.written() == 2).await;
+    assert_eq!(lab.writer.news().begun, None, "nobody has seen them yet");
+    lab.want(&lab.observe().await, &AddressPlan::default());
+    assert_eq!(lab.writer.news().begun, Some(TERM));
     let web = lab.get("web").await;
     let mark = condition(&web, TAKEN_OVER).unwrap();
     assert_eq!(mark["message"], "k3s2 did not hand over; term 7 begins");

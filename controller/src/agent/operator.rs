@@ -43,11 +43,12 @@ pub(super) struct Operator {
     writer: Writer,
     allocation: watch::Receiver<Allocation>,
     freshness: Freshness,
-    /// The newest term in which the view is known to show what the former leader wrote.
-    caught_up: watch::Receiver<Option<u64>>,
-    catches_up: watch::Sender<Option<u64>>,
-    /// Who finds that out for a term.
-    catching_up: Option<(u64, AbortOnDropHandle<()>)>,
+    /// The number of the reign for which the view is known to show all that was written before it.
+    caught_up: watch::Receiver<u64>,
+    catches_up: watch::Sender<u64>,
+    /// The present reign, its number, and who finds that out for it.
+    reign: Option<(Reign, u64, AbortOnDropHandle<()>)>,
+    reigns: u64,
     /// What lasts while we lead; `None` while we follow, or leave the addresses to others.
     term: Option<Term>,
     /// The addresses of Services that are gone, kept by a follower for when it leads.
@@ -57,11 +58,17 @@ pub(super) struct Operator {
     told: Told,
 }
 
+/// What must not change for a book to stay true: whoever else gave addresses meanwhile, the book does not know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Reign {
+    term: u64,
+    unclean: bool,
+    /// Which Services get addresses.
+    allocation: Allocation,
+}
+
 #[derive(Debug)]
 struct Term {
-    lead: Lead,
-    /// Which Services it gives addresses to.
-    allocation: Allocation,
     book: AddressBook,
     /// Whether writes of a former leader that may still be in the air are void, or about to be.
     begun: bool,
@@ -73,18 +80,20 @@ struct Term {
 #[derive(Debug, Default)]
 struct Told {
     holder: Option<String>,
+    /// Who held the lease before.
+    former: String,
     allocation: Option<Allocation>,
 }
 
 impl Operator {
-    /// Waits until the lease, the writer or Cilium's operator gives reason to plan again. Cancelling loses nothing.
+    /// Waits until the lease or Cilium's operator gives reason to plan again. Cancelling loses nothing. What becomes of
+    /// writes is none: the writer tries again by itself, and the watch shows what was written.
     pub(super) async fn changed(&mut self) {
         // None of them ends before this does.
         tokio::select! {
             Ok(()) = self.caught_up.changed() => {}
             Ok(()) = self.leadership.changed() => {}
             Ok(()) = self.allocation.changed() => {}
-            _news = self.writer.changed() => {}
         }
     }
 
@@ -98,18 +107,18 @@ impl Operator {
     ) -> Planned {
         let leadership = self.leadership.borrow_and_update().clone();
         let allocation = self.allocation.borrow_and_update().clone();
-        let former = self.told.leadership(&leadership);
+        self.told.leadership(&leadership);
         self.told.allocation(&allocation);
         let (Some(lead), Some(settings)) = (leadership.lead, allocating(&allocation, settings))
         else {
             self.follow(&observed.snapshot, settings, now);
             return Planned::default();
         };
-        telling.writing(self.writer.news().trouble.map_or(Ok(()), Err));
         if !observed.snapshot.complete {
             return Planned::default();
         }
-        if !self.has_caught_up(lead.term) {
+        if !self.has_caught_up(&Reign::new(lead, allocation), now) {
+            self.memory.observe(&observed.snapshot, &settings, now);
             return Planned::default();
         }
         let Self {
@@ -117,16 +126,20 @@ impl Operator {
             writer,
             term,
             memory,
+            told,
             ..
         } = self;
-        let term = Term::present(term, memory, (lead, allocation), election, writer, now);
+        let is_clean = !lead.unclean && !writer.may_have_late_writes(now);
+        let term = term.get_or_insert_with(|| Term::begin(memory, is_clean, election, now));
         let addresses = term.book.plan(&observed.snapshot, &settings, now);
-        if !std::mem::replace(&mut term.begun, true) {
+        // Where nothing is planned at all, Services or pools cannot be seen, and nobody can tell which Services to mark.
+        if !term.begun && addresses != AddressPlan::default() {
+            term.begun = true;
             let touched = touched(&observed.snapshot, &addresses);
             let time = Timestamp::now();
-            writer.begin_term(observed, &touched, lead.term, &former, time, now);
+            writer.begin_term(observed, &touched, lead.term, &told.former, time, now);
         }
-        writer.want(observed, &addresses, Timestamp::now(), now);
+        writer.want(lead.term, observed, &addresses, Timestamp::now(), now);
         term.hand_down_memory(election, now);
         self.last = Some((Arc::clone(&observed.snapshot), settings));
         telling.addresses(&addresses, &observed.snapshot);
@@ -137,29 +150,42 @@ impl Operator {
         }
     }
 
-    /// Whether the view shows all that a former leader wrote before this term began. If that is not known it is found out.
-    fn has_caught_up(&mut self, term: u64) -> bool {
-        if *self.caught_up.borrow_and_update() == Some(term) {
-            return true;
+    /// Whether the view shows all that was written before this reign began, by others and by ourselves. If that is not known
+    /// it is found out; what an earlier reign wanted is void by then.
+    fn has_caught_up(&mut self, reign: &Reign, now: Instant) -> bool {
+        if let Some((of, number, _)) = &self.reign
+            && of == reign
+        {
+            return *self.caught_up.borrow_and_update() == *number;
         }
-        if self.catching_up.as_ref().is_none_or(|(of, _)| *of != term) {
-            let (freshness, catches_up) = (self.freshness.clone(), self.catches_up.clone());
-            let task = tokio::spawn(async move {
-                freshness.reached().await;
-                catches_up.send_replace(Some(term));
-            });
-            self.catching_up = Some((term, AbortOnDropHandle::new(task)));
-        }
+        self.retire(now);
+        self.reigns += 1;
+        let number = self.reigns;
+        let (writer, freshness) = (self.writer.clone(), self.freshness.clone());
+        let catches_up = self.catches_up.clone();
+        let task = tokio::spawn(async move {
+            writer.answered().await;
+            freshness.reached().await;
+            catches_up.send_replace(number);
+        });
+        self.reign = Some((reign.clone(), number, AbortOnDropHandle::new(task)));
         false
     }
 
-    /// Ends the term, if there was one. What is remembered of Services that go meanwhile is kept for the next.
+    /// Gives no addresses. What is remembered of Services that go meanwhile is kept for the next reign.
     fn follow(&mut self, snapshot: &Snapshot, settings: &Settings, now: Instant) {
-        if let Some(term) = self.term.take() {
+        self.retire(now);
+        self.memory.observe(snapshot, settings, now);
+    }
+
+    /// Ends the reign, if there was one.
+    fn retire(&mut self, now: Instant) {
+        if self.reign.take().is_some() {
             self.writer.stand_down(now);
+        }
+        if let Some(term) = self.term.take() {
             self.memory = term.book.into_memory();
         }
-        self.memory.observe(snapshot, settings, now);
     }
 
     /// Waits for what is under way, then leaves the lease to whoever wants it, and with it what Services have by now: one
@@ -192,37 +218,27 @@ impl std::fmt::Debug for Operator {
     }
 }
 
+impl Reign {
+    fn new(lead: Lead, allocation: Allocation) -> Self {
+        Self {
+            term: lead.term,
+            unclean: lead.unclean,
+            allocation,
+        }
+    }
+}
+
 impl Term {
-    /// The present term. A new one begins with nothing but what the objects record, and what is remembered of those that
-    /// are gone.
-    fn present<'a>(
-        slot: &'a mut Option<Self>,
-        own: &mut Memory,
-        (lead, allocation): (Lead, Allocation),
-        election: &Election,
-        writer: &Writer,
-        now: Instant,
-    ) -> &'a mut Self {
-        let same = |term: &Self| term.lead.term == lead.term && term.allocation == allocation;
-        let term = slot.take();
-        let term = match term {
-            Some(term) if same(&term) => term,
-            term => {
-                writer.stand_down(now);
-                let mut memory =
-                    term.map_or_else(|| std::mem::take(own), |term| term.book.into_memory());
-                let is_news = !memory.is_empty();
-                memory.absorb(Memory::from_text(&election.remembered(), now, wall_clock()));
-                Self {
-                    lead,
-                    allocation,
-                    begun: !lead.unclean,
-                    remembered: if is_news { 0 } else { memory.changes() },
-                    book: AddressBook::with_memory(memory),
-                }
-            }
-        };
-        slot.insert(term)
+    /// A new term begins with nothing but what the objects record, and what is remembered of those that are gone.
+    fn begin(own: &mut Memory, is_clean: bool, election: &Election, now: Instant) -> Self {
+        let mut memory = std::mem::take(own);
+        let is_news = !memory.is_empty();
+        memory.absorb(Memory::from_text(&election.remembered(), now, wall_clock()));
+        Self {
+            begun: is_clean,
+            remembered: if is_news { 0 } else { memory.changes() },
+            book: AddressBook::with_memory(memory),
+        }
     }
 
     /// Has the lease remember what the book does, for whoever leads next.
@@ -334,7 +350,8 @@ pub(super) async fn open(
         freshness,
         caught_up: catches_up.subscribe(),
         catches_up,
-        catching_up: None,
+        reign: None,
+        reigns: 0,
         term: None,
         memory: Memory::default(),
         last: None,
@@ -389,11 +406,9 @@ fn seed(identity: &str) -> u64 {
 }
 
 impl Told {
-    /// Who held the lease before.
-    fn leadership(&mut self, leadership: &Leadership) -> String {
-        let former = self.holder.clone().unwrap_or_default();
-        if former == leadership.holder && self.holder.is_some() {
-            return former;
+    fn leadership(&mut self, leadership: &Leadership) {
+        if self.holder.as_ref() == Some(&leadership.holder) {
+            return;
         }
         match (&leadership.lead, leadership.holder.as_str()) {
             (Some(lead), holder) => {
@@ -402,8 +417,8 @@ impl Told {
             (None, "") => info!("no process holds the lease yet"),
             (None, holder) => info!(holder, "the lease is held"),
         }
-        self.holder = Some(leadership.holder.clone());
-        former
+        let former = self.holder.replace(leadership.holder.clone());
+        self.former = former.unwrap_or_default();
     }
 
     fn allocation(&mut self, allocation: &Allocation) {
@@ -424,5 +439,23 @@ impl Told {
             Allocation::All => info!("whichever process holds the lease gives the addresses"),
         }
         self.allocation = Some(allocation.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_led_before_is_known_for_as_long_as_the_present_holder_leads() {
+        let mut told = Told::default();
+        let held_by = |holder: &str| Leadership {
+            holder: holder.to_owned(),
+            lead: None,
+        };
+        for holder in ["", "k3s1_1", "k3s2_2", "k3s2_2"] {
+            told.leadership(&held_by(holder));
+        }
+        assert_eq!(told.former, "k3s1_1");
     }
 }

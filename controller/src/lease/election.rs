@@ -323,7 +323,13 @@ impl Candidate {
             }
             // While there is none we stay what we are: whoever creates it next is the holder.
             (None, _) => {}
-            _ => self.term = None,
+            (Some(record), _) => {
+                self.term = None;
+                // Whoever leads by now knows better what is to be remembered.
+                if !record.holder.is_empty() && record.holder != self.identity {
+                    self.remember = None;
+                }
+            }
         }
         self.note_answered_challenge(now, record.as_ref());
         self.know(now, record);
@@ -708,7 +714,11 @@ impl Candidate {
         let term = last.map_or(1, |term| term + 1);
         self.attempt = Some(Attempt { term, from });
         let addresses = match &of {
-            Some(record) => self.unsaid(record),
+            // What the last leader left stays until somebody has read it; what we knew in an earlier term is less.
+            Some(_) => {
+                self.remember = None;
+                None
+            }
             None => Some(
                 self.remember
                     .clone()

@@ -128,13 +128,8 @@ impl Election {
         if text.len() > MOST_TO_REMEMBER {
             return Err(TooMuchToRemember { octets: text.len() });
         }
-        self.remember.send_if_modified(|old| {
-            let changed = old.as_deref() != Some(text);
-            if changed {
-                *old = Some(text.into());
-            }
-            changed
-        });
+        // Said again it counts again: another leader may have replaced it. What the Lease has already is not written.
+        self.remember.send_replace(Some(text.into()));
         Ok(())
     }
 
@@ -212,6 +207,11 @@ impl Shell {
             let deadline = self.candidate.next_deadline();
             let input = tokio::select! {
                 biased;
+                // Before a release: what was to be remembered by then goes with it.
+                Ok(()) = remember.changed() => match remember.borrow_and_update().clone() {
+                    Some(text) => Input::Remember(text),
+                    None => Input::Tick,
+                },
                 Some((how, done)) = releases.recv() => {
                     releasing = Some(done);
                     // What was said just before the end belongs into the last write.
@@ -235,10 +235,6 @@ impl Shell {
                         self.heard = None;
                         Input::LivenessLost
                     }
-                },
-                Ok(()) = remember.changed() => match remember.borrow_and_update().clone() {
-                    Some(text) => Input::Remember(text),
-                    None => Input::Tick,
                 },
                 Ok(()) = reachable.changed() => Input::Reachable(reachable.borrow_and_update().clone()),
                 () = until(deadline) => Input::Tick,
@@ -451,3 +447,6 @@ fn wall_clock() -> Timestamp {
 fn now() -> Instant {
     Instant::now()
 }
+
+#[cfg(test)]
+mod tests;

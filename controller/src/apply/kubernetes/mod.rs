@@ -24,7 +24,7 @@ mod seen;
 mod stats;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
@@ -47,6 +47,10 @@ use self::seen::Seen;
 /// over any greater number; a flow of its own is never given more than a few dozen.
 pub const AT_ONCE: usize = 16;
 
+/// A write without an answer may reach its object for that long: TCP gives up on octets that nobody acknowledges within
+/// seconds, and an API server ends every request within a minute.
+const LATE: Duration = Duration::from_secs(75);
+
 /// How a writer is set up.
 #[derive(Clone, Debug)]
 pub struct WriterOptions {
@@ -59,7 +63,7 @@ pub struct WriterOptions {
 /// What the agent should know.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct News {
-    /// The newest term whose marks are all answered: from then on plans are written.
+    /// The newest term whose marks are all answered and seen: from then on plans are written.
     pub begun: Option<u64>,
     /// Why statuses are not written at present, in a sentence; `None` while they are.
     pub trouble: Option<String>,
@@ -78,7 +82,7 @@ struct Shared {
     state: Mutex<State>,
     /// There may be something to send.
     wake: Notify,
-    /// A request was answered while the writer drains.
+    /// A request was answered.
     answered: Notify,
     news: watch::Sender<News>,
 }
@@ -88,6 +92,10 @@ struct State {
     outbox: Outbox<Content>,
     events: Events,
     stats: WriterStats,
+    /// The term in which all this is wanted: in no other is any of it sent.
+    term: Option<u64>,
+    /// When a write was last given up without an answer.
+    unanswered: Option<Instant>,
     /// The term whose marks are still to be answered.
     beginning: Option<u64>,
     draining: bool,
@@ -131,6 +139,8 @@ impl Writer {
                 outbox: Outbox::new(AT_ONCE, options.seed),
                 events: Events::default(),
                 stats: WriterStats::default(),
+                term: None,
+                unanswered: None,
                 beginning: None,
                 draining: false,
             }),
@@ -146,10 +156,12 @@ impl Writer {
         }
     }
 
-    /// What should be recorded, computed for the objects seen; in place of all that was wanted before. `wall_clock` goes
-    /// into conditions that change and into Events. An incomplete snapshot changes nothing. Never blocks.
+    /// What should be recorded, computed for the objects seen; in place of all that was wanted before. It is sent while
+    /// `term` lasts and not later. `wall_clock` goes into conditions that change and into Events. An incomplete snapshot
+    /// changes nothing. Never blocks.
     pub fn want(
         &self,
+        term: u64,
         observed: &Observed,
         plan: &AddressPlan,
         wall_clock: Timestamp,
@@ -159,6 +171,7 @@ impl Writer {
             return;
         }
         let mut state = self.shared.state();
+        state.enter(term, now);
         let outbox = &mut state.outbox;
         outbox.begin_round();
         want_services(outbox, observed, plan, wall_clock, now);
@@ -167,12 +180,14 @@ impl Writer {
             Seen::find(observed, target, name).and_then(|seen| seen.version())
         };
         outbox.settle(version, now);
+        self.shared.tell_beginning(&mut state);
         drop(state);
         self.shared.wake.notify_one();
     }
 
     /// Begins a term after an unclean takeover: these Services are marked first, and nothing else is written before all of
-    /// them are answered (then [`News::begun`] says so). `former`: who led before.
+    /// them are answered and [`want`](Self::want) was told of what shows it (then [`News::begun`] says so). `former`: who led
+    /// before.
     pub fn begin_term(
         &self,
         observed: &Observed,
@@ -184,6 +199,7 @@ impl Writer {
     ) {
         let former: Arc<str> = former.into();
         let mut state = self.shared.state();
+        state.enter(term, now);
         for name in touched {
             let Some((seen, version)) = versioned(observed, Target::Service, name) else {
                 continue;
@@ -207,10 +223,24 @@ impl Writer {
 
     /// Forgets everything wanted: we lost the lease.
     pub fn stand_down(&self, now: Instant) {
-        let mut state = self.shared.state();
-        state.outbox.stand_down(now);
-        state.events.clear();
-        state.beginning = None;
+        self.shared.state().stand_down(now);
+    }
+
+    /// Waits until nothing is under way: each request was answered, or given up after some seconds.
+    pub async fn answered(&self) {
+        loop {
+            let notified = self.shared.answered.notified();
+            if self.shared.state().outbox.under_way() == 0 {
+                return;
+            }
+            notified.await;
+        }
+    }
+
+    /// Whether a write was given up without an answer so lately that it may still reach its object.
+    pub fn may_have_late_writes(&self, now: Instant) -> bool {
+        let unanswered = self.shared.state().unanswered;
+        unanswered.is_some_and(|at| now < at + LATE)
     }
 
     /// Waits until there is something new to know. Cancelling loses nothing.
@@ -240,21 +270,28 @@ impl Writer {
     }
 
     /// A clean stop: nothing more is sent from now on, and what is under way is answered, or given up at `deadline`. After
-    /// that the lease may be released. Returns whether everything was answered.
+    /// that the lease may be released. Returns whether every write was answered, lately given up ones included.
     pub async fn drain(&self, deadline: Instant) -> bool {
         self.shared.state().draining = true;
-        let answered = async {
-            loop {
-                let notified = self.shared.answered.notified();
-                if self.shared.state().outbox.under_way() == 0 {
-                    return;
-                }
-                notified.await;
-            }
-        };
-        tokio::time::timeout_at(deadline.into(), answered)
-            .await
-            .is_ok()
+        let answered = tokio::time::timeout_at(deadline.into(), self.answered()).await;
+        answered.is_ok() && !self.may_have_late_writes(deadline)
+    }
+}
+
+impl State {
+    /// What was wanted in another term is void.
+    fn enter(&mut self, term: u64, now: Instant) {
+        if self.term != Some(term) {
+            self.stand_down(now);
+            self.term = Some(term);
+        }
+    }
+
+    fn stand_down(&mut self, now: Instant) {
+        self.outbox.stand_down(now);
+        self.events.clear();
+        self.beginning = None;
+        self.term = None;
     }
 }
 
@@ -264,7 +301,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells that a term has begun, once its marks are answered.
+    /// Tells that a term has begun, once its marks are answered and seen.
     fn tell_beginning(&self, state: &mut State) {
         if !state.outbox.is_taking_over()
             && let Some(term) = state.beginning.take()

@@ -13,7 +13,7 @@
 //! | outdated (the server said so) | the same; a look at the object tells when that takes long |
 //! | refused (the server will not have this content) | the object or what is wanted changes |
 //!
-//! Order: marks of a takeover alone until all of them are answered; then looks, Services, pools. Among Services, and among
+//! Order: marks of a takeover alone until all of them are answered and the watch shows them; then looks, Services, pools. Among Services, and among
 //! pools, who has waited longest comes first; what failed before gets in line at the end, and at most half of the places.
 
 use std::collections::{BTreeMap, HashMap};
@@ -35,6 +35,9 @@ const FIRST_LOOK: Duration = Duration::from_secs(2);
 /// The same where the server said that the object is gone.
 const FIRST_LOOK_FOR_GONE: Duration = Duration::from_secs(10);
 const LONGEST_LOOK: Duration = Duration::from_secs(60);
+/// A mark that could not be set for that long is given up: an API server ends every request within a minute, so by then
+/// nothing that a former leader sent is under way.
+const MARK_PATIENCE: Duration = Duration::from_secs(75);
 /// A pool that has waited that long is no longer behind all Services.
 const POOL_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -137,8 +140,11 @@ pub(super) struct Outbox<P> {
     jitter: Jitter,
     under_way: usize,
     retries_under_way: usize,
-    /// Marks that are wanted and not answered. Nothing else is sent before there are none.
+    /// Objects whose mark is wanted, or set and not seen yet. Nothing else is sent before there are none: what a former
+    /// leader wrote just before the mark is known only by then.
     touches: usize,
+    /// When the first of these marks was wanted.
+    touches_since: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -149,6 +155,8 @@ struct Entry<P> {
     wanted: Option<Arc<P>>,
     /// The mark that comes before.
     touch: Option<Arc<P>>,
+    /// The version in which the mark stands, which the watch has yet to show.
+    marked: Option<String>,
     state: State<P>,
     /// Failures in a row.
     failures: u32,
@@ -226,6 +234,7 @@ impl<P: PartialEq> Outbox<P> {
             under_way: 0,
             retries_under_way: 0,
             touches: 0,
+            touches_since: None,
         }
     }
 
@@ -285,11 +294,12 @@ impl<P: PartialEq> Outbox<P> {
         let Some(entry) = self.map(target).get_mut(name) else {
             return;
         };
-        entry.see(seen);
+        let is_shown = entry.see(seen);
         entry.wanted = (!holds).then(|| Arc::new(content));
         if matches!(&entry.state, State::Refused { .. }) && !holds {
             entry.state = State::Ready;
         }
+        self.touches -= usize::from(is_shown);
         self.replace(&key, now, false);
     }
 
@@ -322,7 +332,10 @@ impl<P: PartialEq> Outbox<P> {
                 entry.state = State::Ready;
             }
             match version {
-                Some(version) => entry.see(version),
+                Some(version) => {
+                    let is_shown = entry.see(version);
+                    self.touches -= usize::from(is_shown);
+                }
                 None => self.forget_gone(&key),
             }
             self.replace(&key, now, false);
@@ -333,11 +346,15 @@ impl<P: PartialEq> Outbox<P> {
     pub(super) fn touch(&mut self, name: &ObjectName, seen: Version, content: P, now: Instant) {
         let key = self.key(Target::Service, name);
         let entry = self.entry(&key, &seen);
-        let is_first = entry.touch.is_none();
+        let is_first = !entry.is_to_be_marked();
         entry.see(seen);
         entry.touch = Some(Arc::new(content));
+        entry.marked = None;
         if !matches!(entry.state, State::UnderWay { .. }) {
             entry.state = State::Ready;
+        }
+        if self.touches == 0 {
+            self.touches_since = Some(now);
         }
         self.touches += usize::from(is_first);
         self.replace(&key, now, false);
@@ -352,6 +369,7 @@ impl<P: PartialEq> Outbox<P> {
                 if let Some(entry) = self.map(target).get_mut(&*key.name) {
                     entry.wanted = None;
                     entry.touch = None;
+                    entry.marked = None;
                     if matches!(entry.state, State::Refused { .. }) {
                         entry.state = State::Ready;
                     }
@@ -449,7 +467,7 @@ impl<P: PartialEq> Outbox<P> {
         self.pace.limit()
     }
 
-    /// Whether marks of a takeover are still to be answered.
+    /// Whether marks of a takeover are still to be answered, or to be seen.
     pub(super) fn is_taking_over(&self) -> bool {
         self.touches > 0
     }
@@ -481,6 +499,7 @@ impl<P: PartialEq> Outbox<P> {
             seen: seen.clone(),
             wanted: None,
             touch: None,
+            marked: None,
             state: State::Ready,
             failures: 0,
             not_before: None,
@@ -504,7 +523,9 @@ impl<P: PartialEq> Outbox<P> {
         if !matches!(entry.state, State::UnderWay { .. }) {
             entry.state = State::Ready;
         }
-        if entry.touch.take().is_some() {
+        if entry.is_to_be_marked() {
+            entry.touch = None;
+            entry.marked = None;
             self.touches -= 1;
         }
     }
@@ -587,26 +608,38 @@ impl<P: PartialEq> Outbox<P> {
 
     fn touch_answered(&mut self, key: &Key, answer: &Answer<'_, P>, now: Instant) {
         let wait = self.wait(key);
+        let is_late = self
+            .touches_since
+            .is_some_and(|since| now >= since + MARK_PATIENCE);
         let Some(entry) = self.map(key.target).get_mut(&*key.name) else {
             return;
         };
-        if entry.touch.is_none() {
+        // What was sent in an earlier term says nothing about this one.
+        let is_this = matches!((&entry.touch, &answer.content), (Some(is), Some(sent)) if Arc::ptr_eq(is, sent));
+        if !is_this {
             return;
         }
         match answer.outcome {
-            Outcome::Done(_) | Outcome::Gone | Outcome::Refused => {
+            Outcome::Done(version) => {
                 entry.touch = None;
                 entry.failures = 0;
-                // Whatever stands in the object now, the watch has yet to show it.
-                if let Outcome::Done(version) = answer.outcome
-                    && !(entry.seen != answer.base && entry.seen.is_not_before(version))
-                {
-                    entry.wanted = None;
-                    entry.state = State::Written {
-                        base: entry.seen.clone(),
-                        content: None,
-                    };
+                let is_seen = entry.seen.resource_version == *version
+                    || (entry.seen != answer.base && entry.seen.is_not_before(version));
+                if is_seen {
+                    self.touches -= 1;
+                    return;
                 }
+                // Whatever stands in the object now, the watch has yet to show it.
+                entry.wanted = None;
+                entry.marked = Some(version.clone());
+                entry.state = State::Written {
+                    base: entry.seen.clone(),
+                    content: None,
+                };
+            }
+            Outcome::Gone | Outcome::Refused => {
+                entry.touch = None;
+                entry.failures = 0;
                 self.touches -= 1;
             }
             // Without a resourceVersion nothing but another incarnation conflicts for long, and that one needs no mark.
@@ -616,6 +649,10 @@ impl<P: PartialEq> Outbox<P> {
                 self.touches -= 1;
             }
             Outcome::Unreachable | Outcome::Unauthenticated => {}
+            Outcome::Conflict | Outcome::Unknown | Outcome::Denied if is_late => {
+                entry.touch = None;
+                self.touches -= 1;
+            }
             Outcome::Conflict | Outcome::Unknown | Outcome::Denied => {
                 entry.failures = entry.failures.saturating_add(1);
                 entry.state = State::Waiting { until: now + wait };
@@ -761,10 +798,21 @@ enum Belongs {
 }
 
 impl<P: PartialEq> Entry<P> {
-    /// The watch shows a version.
-    fn see(&mut self, version: Version) {
-        if self.seen.uid != version.uid {
+    /// Whether its mark is wanted, or set and not seen yet.
+    fn is_to_be_marked(&self) -> bool {
+        self.touch.is_some() || self.marked.is_some()
+    }
+
+    /// The watch shows a version. Whether that is the first to show the mark.
+    fn see(&mut self, version: Version) -> bool {
+        let is_other = self.seen.uid != version.uid;
+        if is_other {
             self.failures = 0;
+        }
+        let is_shown = (self.marked.as_deref())
+            .is_some_and(|marked| is_other || version.is_not_before(marked));
+        if is_shown {
+            self.marked = None;
         }
         let moved = match &self.state {
             State::Written { base, .. }
@@ -776,6 +824,7 @@ impl<P: PartialEq> Entry<P> {
             self.state = State::Ready;
         }
         self.seen = version;
+        is_shown
     }
 
     /// The server will not have this content on this version. Something else is wanted meanwhile? Then that is tried.
@@ -810,6 +859,7 @@ impl<P: PartialEq> Entry<P> {
                 let again = self.failures > 0;
                 match (later, target) {
                     (Some(at), _) => Belongs::Timer(at),
+                    _ if self.wanted.is_none() && self.marked.is_some() => Belongs::Nowhere,
                     _ if self.wanted.is_none() => Belongs::Dropped,
                     (None, Target::Service) if again => Belongs::Line(Line::ServicesAgain),
                     (None, Target::Service) => Belongs::Line(Line::Services),

@@ -121,13 +121,26 @@ impl Run {
         loop {
             let now = now();
             // Asked anew for each request: the lease may end while others are prepared.
-            if !self.leadership.borrow_and_update().may_write(now) {
+            let (may_write, term) = {
+                let leadership = self.leadership.borrow_and_update();
+                (
+                    leadership.may_write(now),
+                    leadership.lead.map(|lead| lead.term),
+                )
+            };
+            if !may_write {
                 self.warm_at = None;
                 return None;
             }
             let mut state = shared.state();
             if state.draining {
                 return None;
+            }
+            // What is still there from a term of ours that somebody else's followed is not to be sent in this one.
+            if state.term != term {
+                drop(state);
+                self.keep_warm(under_way, now);
+                return self.warm_at;
             }
             if let Some(send) = state.outbox.next(now) {
                 drop(state);
@@ -240,6 +253,7 @@ impl Run {
         let mut state = self.shared.state();
         state.outbox.answered(key, outcome, now);
         self.shared.tell_beginning(&mut state);
+        self.shared.answered.notify_waiters();
     }
 
     fn take(&mut self, answer: Answer) {
@@ -262,6 +276,10 @@ impl Run {
             .outbox
             .answered(&answer.key, &answer.verdict.outcome, now);
         count(&mut state, answer);
+        let is_unanswered = answer.code.is_none() && answer.verdict.outcome == Outcome::Unknown;
+        if is_unanswered && answer.kind == TaskKind::Write {
+            state.unanswered = Some(now);
+        }
         if matches!(&answer.verdict.outcome, Outcome::Done(version) if *version != answer.base.resource_version)
             && answer.kind == TaskKind::Write
             && let Some(content) = &answer.content
@@ -277,9 +295,7 @@ impl Run {
             }
         }
         self.shared.tell_beginning(&mut state);
-        if state.draining {
-            self.shared.answered.notify_waiters();
-        }
+        self.shared.answered.notify_waiters();
     }
 
     fn take_event(&mut self, verdict: &Verdict, now: Instant) {

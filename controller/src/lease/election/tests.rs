@@ -325,6 +325,53 @@ fn a_released_candidate_stays_out() {
 }
 
 #[test]
+fn what_the_last_leader_left_is_not_replaced_by_what_we_knew_before_it_led() {
+    let mut play = Play::leader();
+    play.tell(Input::Remember("ours".into()));
+    play.pass(ms(1_100));
+    play.writes(Answer::Record(Record {
+        addresses: "ours".into(),
+        ..lease(SELF, 1, 11)
+    }));
+    for (holder, release) in [("two_2", None), ("", Some(Release::Settled))] {
+        let left = Record {
+            release,
+            addresses: "theirs".into(),
+            ..lease(holder, 2, 12)
+        };
+        if play.candidate.read.pending.is_none() {
+            play.pass(ms(400));
+        }
+        play.reads(Answer::Record(left));
+    }
+    let acquires = |output: &Output| {
+        let Output::Replace { change, .. } = output else {
+            return false;
+        };
+        matches!(
+            change,
+            Change::Acquire {
+                addresses: None,
+                ..
+            }
+        )
+    };
+    let wanted: Vec<_> = play
+        .outputs
+        .clone()
+        .into_iter()
+        .chain(play.pass(ms(100)))
+        .collect();
+    assert!(wanted.iter().any(acquires), "{wanted:?}");
+    play.writes(Answer::Record(Record {
+        addresses: "theirs".into(),
+        ..lease(SELF, 3, 13)
+    }));
+    play.pass(ms(1_500));
+    assert!(play.candidate.write.pending.is_none(), "nor later");
+}
+
+#[test]
 fn refused_writes_are_repeated_ever_more_slowly() {
     let mut play = Play::new();
     play.reads(Answer::Absent);

@@ -24,8 +24,9 @@ const METADATA: &str =
     "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
 /// How long the view may take before the API server is asked again: a Service that is gone by now never comes.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How long a read that failed rests.
+/// How long a read that failed rests; it doubles up to the longest.
 const AGAIN: Duration = Duration::from_millis(200);
+const LONGEST: Duration = Duration::from_secs(2);
 
 /// Asks the API server how new the view is; a clone asks the same.
 #[derive(Clone, Debug)]
@@ -42,9 +43,11 @@ impl Freshness {
     /// Waits until the view shows every Service as new as it was when this was called, or newer.
     pub async fn reached(&self) {
         let mut observed = self.shared.observed();
+        let mut rest = AGAIN;
         loop {
             match self.versions().await {
                 Ok(versions) => {
+                    rest = AGAIN;
                     if timeout(PATIENCE, shown(&mut observed, &versions))
                         .await
                         .is_ok()
@@ -54,7 +57,8 @@ impl Freshness {
                 }
                 Err(failure) => {
                     tracing::debug!("it is not known yet what the former leader wrote: {failure}");
-                    sleep(AGAIN).await;
+                    sleep(rest).await;
+                    rest = (rest * 2).min(LONGEST);
                 }
             }
         }

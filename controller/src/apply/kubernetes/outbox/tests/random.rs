@@ -24,6 +24,8 @@ enum Step {
     Pass(u64),
     /// The lease is lost and won.
     StandDown,
+    /// A Service is marked as taken over.
+    Touch(usize),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -36,6 +38,7 @@ fn step() -> impl Strategy<Value = Step> {
         5 => (0..4_usize, prop::bool::weighted(0.8)).prop_map(|(request, good)| Step::Answer(request, good)),
         2 => (1..4_000_u64).prop_map(Step::Pass),
         1 => Just(Step::StandDown),
+        1 => (0..2_usize).prop_map(Step::Touch),
     ]
 }
 
@@ -112,6 +115,7 @@ impl World {
             Step::Answer(request, good) => self.answer(request, good),
             Step::Pass(milliseconds) => self.desk.pass(milliseconds),
             Step::StandDown => self.desk.outbox.stand_down(self.desk.now),
+            Step::Touch(object) => self.touch(object),
         }
         self.hand_out();
         self.desk.outbox.check(self.requests.len());
@@ -135,6 +139,16 @@ impl World {
         self.desk.outbox.settle(find, self.desk.now);
     }
 
+    fn touch(&mut self, object: usize) {
+        if let Some(Stored { version, content }) = self.shown.get(&object).cloned() {
+            let content = wanted(&version, content);
+            let name = name(NAMES[object]);
+            self.desk
+                .outbox
+                .touch(&name, version, content, self.desk.now);
+        }
+    }
+
     fn hand_out(&mut self) {
         while let Some(send) = self.desk.outbox.next(self.desk.now) {
             let twice = self
@@ -144,6 +158,7 @@ impl World {
             assert!(!twice, "two requests for {} at once", send.key);
             let object = object(&send.key);
             if matches!(send.task, Task::Write(_)) {
+                assert!(!self.desk.outbox.is_taking_over(), "marks come first");
                 let shown = self.shown.get(&object).map(|stored| &stored.version);
                 assert_eq!(
                     shown,
@@ -176,6 +191,16 @@ impl World {
         request.outcome = Some(match (stored, &request.send.task) {
             (None, _) => Outcome::Gone,
             (Some(stored), Task::Look(_)) => Outcome::Done(stored.version.resource_version),
+            (Some(stored), Task::Touch(_)) if stored.version.uid == request.send.base.uid => {
+                self.next_version += 1;
+                let resource_version = self.next_version.to_string();
+                let version = Version {
+                    resource_version: resource_version.clone(),
+                    ..stored.version
+                };
+                self.stored.insert(object, Stored { version, ..stored });
+                Outcome::Done(resource_version)
+            }
             (Some(stored), _) if stored.version != request.send.base => Outcome::Conflict,
             (Some(stored), Task::Write(content) | Task::Touch(content)) => {
                 assert_ne!(stored.content, content.number, "written twice");
@@ -252,7 +277,7 @@ impl<P: PartialEq> Outbox<P> {
         let lined_up: usize = self.lines.iter().map(BTreeMap::len).sum();
         assert_eq!(placed, lined_up + self.timers.len());
         assert_eq!(
-            entries.filter(|entry| entry.touch.is_some()).count(),
+            entries.filter(|entry| entry.is_to_be_marked()).count(),
             self.touches
         );
     }
