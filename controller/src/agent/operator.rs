@@ -121,7 +121,8 @@ impl Operator {
         } = self;
         let term = Term::present(term, memory, (lead, allocation), election, writer, now);
         let addresses = term.book.plan(&observed.snapshot, &settings, now);
-        if !std::mem::replace(&mut term.begun, true) {
+        // A plan made blindly touches nobody, and says nothing of whom the next one will.
+        if AddressBook::can_plan(&observed.snapshot) && !std::mem::replace(&mut term.begun, true) {
             let touched = touched(&observed.snapshot, &addresses);
             let time = Timestamp::now();
             writer.begin_term(observed, &touched, lead.term, &former, time, now);
