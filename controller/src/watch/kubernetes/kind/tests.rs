@@ -215,3 +215,44 @@ async fn a_kind_that_is_looked_for_in_vain_does_not_count_as_watched() {
         .await;
     assert_eq!(scene.observed.borrow().snapshot.pools.len(), 1);
 }
+
+#[tokio::test]
+async fn a_list_that_expires_between_two_pages_is_begun_anew_and_shows_nothing_by_halves() {
+    let page = |names: &[&str], next: &str| {
+        let items: Vec<_> = names.iter().map(|name| object(name)).collect();
+        whole(
+            200,
+            &json!({"metadata": {"resourceVersion": "9", "continue": next}, "items": items}),
+        )
+    };
+    let expired = || whole(410, &json!({"message": "too old"}));
+    let mut scene = Scene::of(Kind::Service, move |request, before| {
+        match (before, request.contains("continue=")) {
+            (0, _) => whole(422, &json!({"message": "no streaming lists"})),
+            (1, false) => page(&["a"], "more"),
+            (2, true) => expired(),
+            (3, false) => page(&["b"], "more"),
+            (4, true) => page(&["c"], ""),
+            // The first watch, and the list that follows it.
+            (5, false) => expired(),
+            (6, false) => page(&["c"], "more"),
+            (7, true) => expired(),
+            (8, false) => page(&["c"], "more"),
+            (9, true) => page(&["d"], ""),
+            (_, false) if request.contains("watch=1") => Answer(200, vec![], None),
+            other => panic!("{request} was not expected: {other:?}"),
+        }
+    });
+    let mut views = vec![];
+    scene
+        .until("the list after all", |scene| {
+            let view = scene.services();
+            if views.last() != Some(&view) {
+                views.push(view);
+            }
+            views.last() == Some(&vec!["a/c".to_owned(), "a/d".to_owned()])
+        })
+        .await;
+    views.retain(|view| !view.is_empty());
+    assert_eq!(views, [["a/b", "a/c"], ["a/c", "a/d"]]);
+}
