@@ -8,8 +8,10 @@ mod telling;
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use tokio::sync::watch;
+use tokio::sync::watch::error::RecvError;
 use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 use tracing::{info, warn};
@@ -29,6 +31,12 @@ use crate::plan::addresses::AddressPlan;
 use crate::plan::diff::{Applied, diff};
 use crate::plan::{Settings, peers};
 use crate::watch::Observed;
+
+/// In a cluster a step is followed by a rest so many times as long: while thousands of Services are being written, the
+/// machine is needed by those who write them.
+const REST_FACTOR: u32 = 10;
+/// No change waits longer than that.
+const LONGEST_REST: Duration = Duration::from_millis(250);
 
 /// Runs until SIGINT or SIGTERM, then ends the sessions in order.
 ///
@@ -66,7 +74,7 @@ pub async fn run(config: RunConfig) -> Outcome {
     tasks.spawn(serve_api(api, state));
     let outcome = loop {
         tokio::select! {
-            changed = observed.changed() => if changed.is_err() {
+            changed = changed_after(&mut observed, agent.rest_until) => if changed.is_err() {
                 break fault("objects are no longer watched");
             },
             changed = agent.recorder.changed() => if let Err(failure) = changed {
@@ -96,6 +104,16 @@ fn fault(what: &str) -> Outcome {
     )))
 }
 
+/// Waits for other objects, and then for the end of a rest. Cancelling loses nothing: whoever looks sees the newest.
+async fn changed_after(
+    observed: &mut watch::Receiver<Observed>,
+    rest_until: Instant,
+) -> Result<(), RecvError> {
+    observed.changed().await?;
+    sleep_until(rest_until.into()).await;
+    Ok(())
+}
+
 async fn serve_api(api: Api, state: Arc<State>) -> String {
     api.serve(state).await;
     "the local API ended".to_owned()
@@ -121,6 +139,8 @@ struct Agent {
     recorder: Recorder,
     applied: Applied,
     again_at: Option<Instant>,
+    /// Until then changes of objects are only collected.
+    rest_until: Instant,
     instances: Instances,
     telling: Telling,
     state: Arc<State>,
@@ -138,6 +158,7 @@ impl Agent {
             recorder,
             applied: Applied::default(),
             again_at: None,
+            rest_until: now(),
             telling: Telling::default(),
             state,
         }
@@ -177,6 +198,11 @@ impl Agent {
             notes,
             addresses: planned.addresses,
         });
+        if planned.may_rest {
+            let end = now();
+            let took = end.saturating_duration_since(begin);
+            self.rest_until = end + (took * REST_FACTOR).min(LONGEST_REST);
+        }
     }
 }
 

@@ -98,6 +98,17 @@ impl KubernetesClient {
         Self::open_with(kubeconfig, Some(leadership)).await
     }
 
+    /// One that asks whom a test puts in the API server's place.
+    #[cfg(test)]
+    pub(crate) fn of(client: Client) -> Self {
+        Self {
+            client,
+            calls: ApiCalls::default(),
+            server: String::new(),
+            kubeconfig: None,
+        }
+    }
+
     async fn open_with(kubeconfig: Option<&Path>, fence: Fence) -> Result<Self, ClientError> {
         let credentials = Credentials {
             kubeconfig: kubeconfig.map(Path::to_owned),

@@ -147,6 +147,7 @@ impl Operator {
             again_at: addresses.again_at,
             addresses,
             announced: false,
+            may_rest: true,
         }
     }
 
@@ -266,6 +267,10 @@ fn allocating(allocation: &Allocation, settings: &Settings) -> Option<Settings> 
         Allocation::ClasslessOnly => Some(Settings {
             bgp_enabled: false,
             l2_enabled: false,
+            ..settings.clone()
+        }),
+        Allocation::ClassesOnly => Some(Settings {
+            default_ipam: false,
             ..settings.clone()
         }),
     }
@@ -435,6 +440,9 @@ impl Told {
             ),
             Allocation::ClasslessOnly => info!(
                 "Cilium's LB-IPAM serves Services with a class of Cilium's; Fairway gives addresses to those without a class"
+            ),
+            Allocation::ClassesOnly => info!(
+                "Cilium's Node IPAM serves Services without a class; Fairway gives addresses to those with a class of Cilium's"
             ),
             Allocation::All => info!("whichever process holds the lease gives the addresses"),
         }

@@ -39,6 +39,8 @@ pub(super) struct Planned {
     pub(super) addresses: AddressPlan,
     /// Whether these addresses count for the network; otherwise those that the objects record do.
     pub(super) announced: bool,
+    /// Whether the next change of an object may wait a little, so that several are planned for at once.
+    pub(super) may_rest: bool,
     /// When to plan again although nothing changed.
     pub(super) again_at: Option<Instant>,
 }
@@ -184,6 +186,7 @@ impl DirectoryRecorder {
         Planned {
             addresses,
             announced: true,
+            may_rest: false,
             again_at,
         }
     }

@@ -240,6 +240,10 @@ impl Object {
 
     /// Forgets who manages which field.
     pub(super) fn forget_managers(&mut self) {
+        // One that waited for the rest of its list is a text by now.
+        if matches!(&self.form, Form::Text(text) if text.contains("\"managedFields\"")) {
+            self.form = Form::Value(self.value().into_owned());
+        }
         if let Form::Value(value) = &mut self.form
             && let Some(Value::Object(metadata)) = value.get_mut("metadata")
         {

@@ -776,10 +776,19 @@ mod tests {
             (&*writer.manager, writer.time),
             ("metallb", Some(1_767_225_602))
         );
-        let objects = store.objects();
-        let object = objects.iter().next().unwrap().1.value().into_owned();
-        assert_eq!(object.pointer("/metadata/managedFields"), None);
-        assert_eq!(object["spec"]["fieldOfTomorrow"], 1);
+        // Objects of a list come in little memory already.
+        value["metadata"]["resourceVersion"] = json!("2");
+        let (key, object) = Document::read(value, None, "").objects.remove(0);
+        let listed = Arc::unwrap_or_clone(object).into_compact();
+        for object in [None, Some(listed)] {
+            if object.is_some() {
+                assert!(store.apply(&key, object));
+            }
+            let objects = store.objects();
+            let object = objects.iter().next().unwrap().1.value().into_owned();
+            assert_eq!(object.pointer("/metadata/managedFields"), None);
+            assert_eq!(object["spec"]["fieldOfTomorrow"], 1);
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bgp_core::rib::Policy;
 use bgp_core::{Asn, RouterId};
 
-use crate::cluster::{Neighbor, Node, PeeringPolicy, Snapshot, VirtualRouter};
+use crate::cluster::{Kind, Neighbor, Node, PeeringPolicy, Snapshot, VirtualRouter};
 
 use super::addresses::AddressPlan;
 use super::{BgpPlan, InstancePlan, PeerPlan, Settings, export, router_id, routes};
@@ -34,9 +34,10 @@ pub fn plan(snapshot: &Snapshot, addresses: &AddressPlan, settings: &Settings) -
         return plan;
     }
     let Some(node) = snapshot.nodes.get(name) else {
-        plan.notes.push(format!(
-            "waiting for Node {name}: there is no Node or CiliumNode of this name"
-        ));
+        let reason = snapshot.unreadable.get(&Kind::Node).map(String::as_str);
+        let reason = reason.unwrap_or("there is no Node or CiliumNode of this name");
+        plan.notes
+            .push(format!("waiting for Node {name}: {reason}"));
         return plan;
     };
     if node.meta.deleting {
@@ -129,7 +130,10 @@ fn why_none_selects(snapshot: &Snapshot) -> Vec<String> {
         .values()
         .map(|policy| format!("{} wants {}", policy.meta.name.name, policy.node_selector))
         .collect();
-    if wishes.is_empty() {
+    let unreadable = snapshot.unreadable.get(&Kind::CiliumBGPPeeringPolicy);
+    if let Some(reason) = unreadable {
+        notes.push(format!("there is no session: {reason}"));
+    } else if wishes.is_empty() {
         notes.push("there is no valid CiliumBGPPeeringPolicy, so there is no session".to_owned());
     } else {
         notes.push(format!(
@@ -290,9 +294,10 @@ fn password(
         )),
         Some(Some(password)) => Ok(Some(password.clone())),
         Some(None) => Err(format!("Secret {secret} has no usable key `password`")),
-        None => Err(format!(
-            "there is no Secret {secret} in the namespace of the BGP secrets"
-        )),
+        None => Err(match snapshot.unreadable.get(&Kind::Secret) {
+            Some(reason) => format!("the password in Secret {secret} is not known: {reason}"),
+            None => format!("there is no Secret {secret} in the namespace of the BGP secrets"),
+        }),
     }
 }
 

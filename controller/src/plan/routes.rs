@@ -11,7 +11,7 @@ use bgp_core::attribute::{Attributes, Origin};
 use bgp_core::rib::Origination;
 
 use crate::cluster::{
-    EndpointSlice, IngressEntry, IngressIpMode, Node, ObjectName, Selector, Service,
+    EndpointSlice, IngressEntry, IngressIpMode, Kind, Node, ObjectName, Selector, Service,
     ServiceAdvertisement, Snapshot, TrafficPolicy, VirtualRouter,
 };
 
@@ -63,7 +63,14 @@ pub(super) fn plan(
                 routes.push((Prefix::host(address), Some(name)));
             });
         }
-        silent.tell(node, router, notes);
+        let unreadable = |kind| snapshot.unreadable.get(&kind);
+        silent.tell(node, router, unreadable(Kind::EndpointSlice), notes);
+        if let Some(reason) = unreadable(Kind::Service) {
+            notes.push(format!(
+                "AS {}: Services that are not known are not announced: {reason}",
+                router.local_asn
+            ));
+        }
     } else {
         notes.push(format!(
             "AS {}: serviceSelector is absent, so no Service is announced",
@@ -362,15 +369,22 @@ struct Silent<'a> {
 }
 
 impl Silent<'_> {
-    fn tell(mut self, node: &Node, router: &VirtualRouter, notes: &mut Vec<String>) {
+    fn tell(
+        mut self,
+        node: &Node,
+        router: &VirtualRouter,
+        endpoints_unreadable: Option<&String>,
+        notes: &mut Vec<String>,
+    ) {
         let node = &node.meta.name;
         self.endpointless.dedup();
+        let endpointless = match endpoints_unreadable {
+            Some(reason) => format!("has no endpoint that is known of ({reason})"),
+            None => "has no ready endpoint that its traffic policy lets this node use".to_owned(),
+        };
         for (names, reason) in [
             (&self.addressless, "has no address yet"),
-            (
-                &self.endpointless,
-                "has no ready endpoint that its traffic policy lets this node use",
-            ),
+            (&self.endpointless, &*endpointless),
             (&self.portless, "has no ports or is headless"),
             (&self.hidden, "is kept from this node by an annotation"),
         ] {

@@ -37,6 +37,8 @@ pub enum Allocation {
     Cilium,
     /// Cilium gives addresses only to Services with a class of its own: give those without a class theirs.
     ClasslessOnly,
+    /// Cilium gives Services without a class the addresses of nodes: give those with a class theirs.
+    ClassesOnly,
     /// Nobody else does: give all.
     All,
 }
@@ -174,12 +176,19 @@ fn of_config(config: &BTreeMap<String, String>) -> Allocation {
             .map(|text| text.trim().to_ascii_lowercase())
             .unwrap_or_default()
     };
-    if ["false", "0", "f"].contains(&value("enable-lb-ipam").as_str()) {
-        return Allocation::All;
-    }
-    match value("default-lb-service-ipam").as_str() {
-        "none" | "nodeipam" => Allocation::ClasslessOnly,
-        _ => Allocation::Cilium,
+    let gives_to_classes = !["false", "0", "f"].contains(&value("enable-lb-ipam").as_str());
+    let node_ipam = ["true", "1", "t"].contains(&value("enable-node-ipam").as_str());
+    let gives_to_classless = match value("default-lb-service-ipam").as_str() {
+        "none" => false,
+        // Node IPAM is a part of its own.
+        "nodeipam" => node_ipam,
+        _ => gives_to_classes,
+    };
+    match (gives_to_classes, gives_to_classless) {
+        (true, true) => Allocation::Cilium,
+        (true, false) => Allocation::ClasslessOnly,
+        (false, true) => Allocation::ClassesOnly,
+        (false, false) => Allocation::All,
     }
 }
 
@@ -237,6 +246,28 @@ mod tests {
                 Allocation::ClasslessOnly,
             ),
             (&[("default-lb-service-ipam", "lbipam")], Allocation::Cilium),
+            (
+                &[
+                    ("default-lb-service-ipam", "nodeipam"),
+                    ("enable-node-ipam", "true"),
+                ],
+                Allocation::Cilium,
+            ),
+            (
+                &[
+                    ("enable-lb-ipam", "false"),
+                    ("default-lb-service-ipam", "nodeipam"),
+                    ("enable-node-ipam", "true"),
+                ],
+                Allocation::ClassesOnly,
+            ),
+            (
+                &[
+                    ("enable-lb-ipam", "false"),
+                    ("default-lb-service-ipam", "nodeipam"),
+                ],
+                Allocation::All,
+            ),
         ] {
             let mut operator = Operator::default();
             let judged = operator.judge(lease("a", 995), config(pairs), (start(), 1000));

@@ -188,11 +188,7 @@ impl AddressBook {
     /// While the snapshot is not complete, or there is no pool (and nothing left to clean after the last one), nothing is
     /// planned: without any pool our own leftovers cannot be told from another controller's addresses.
     pub fn plan(&mut self, snapshot: &Snapshot, settings: &Settings, now: Instant) -> AddressPlan {
-        let unreadable = |kind| snapshot.unreadable.contains_key(&kind);
-        if !snapshot.complete
-            || unreadable(Kind::Service)
-            || unreadable(Kind::CiliumLoadBalancerIPPool)
-        {
+        if !Self::can_plan(snapshot) {
             return AddressPlan::default();
         }
         if !self.awake {
@@ -214,6 +210,14 @@ impl AddressBook {
             in_motion &= plan != before;
         }
         plan
+    }
+
+    /// Whether a snapshot shows enough to plan anything at all.
+    pub fn can_plan(snapshot: &Snapshot) -> bool {
+        let unreadable = |kind| snapshot.unreadable.contains_key(&kind);
+        snapshot.complete
+            && !unreadable(Kind::Service)
+            && !unreadable(Kind::CiliumLoadBalancerIPPool)
     }
 
     /// The plan, and whether it is worth a second look.

@@ -93,6 +93,44 @@ fn a_node_that_is_not_there_waits_and_one_that_goes_withdraws() {
 }
 
 #[test]
+fn what_cannot_be_read_is_not_said_to_be_missing() {
+    let unreadable = |values: &[Value], kind: Kind| {
+        let mut snapshot = snapshot(values.iter().cloned());
+        snapshot.unreadable.insert(kind, "no right".to_owned());
+        super::plan(&snapshot, &AddressPlan::default(), &settings())
+    };
+    let with_password = json!({"neighbors": [
+        {"peerAddress": "192.168.10.1/32", "peerASN": 64513, "authSecretRef": "router"},
+        {"peerAddress": "192.168.10.2/32", "peerASN": 64513}]});
+    let all = [k3s1(), policy("p", json!([router(with_password)]))];
+    let no_secrets = unreadable(&all, Kind::Secret);
+    let peers = &no_secrets.instances["64512"].peers;
+    let reason = peers["192.168.10.1"].blocked.as_deref();
+    assert_eq!(
+        reason,
+        Some("the password in Secret router is not known: no right")
+    );
+    assert_eq!(peers["192.168.10.2"].blocked, None);
+    assert_eq!(
+        unreadable(&all[1..], Kind::Node).notes,
+        ["waiting for Node k3s1: no right"]
+    );
+    assert_eq!(
+        unreadable(&all[..1], Kind::CiliumBGPPeeringPolicy).notes,
+        ["node k3s1: there is no session: no right"]
+    );
+    for kind in [Kind::Node, Kind::CiliumBGPPeeringPolicy] {
+        let plan = unreadable(&all, kind);
+        assert_eq!(
+            plan.instances.len(),
+            1,
+            "what was known before stays in force"
+        );
+        assert!(!has_note(&plan, "no right"));
+    }
+}
+
+#[test]
 fn a_node_without_the_label_is_told_what_the_policy_wants() {
     let unlabelled = merged(k3s1(), json!({"metadata": {"labels": {"bgp": null}}}));
     let plan = plan([

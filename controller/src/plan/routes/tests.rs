@@ -523,6 +523,29 @@ fn an_address_of_several_kinds_is_one_route_with_one_cause() {
 }
 
 #[test]
+fn without_endpoint_slices_only_what_needs_none_is_announced_and_the_reason_is_told() {
+    let mut snapshot = snapshot([
+        service("everywhere", "10.0.0.1", json!({})),
+        service("here", "10.0.0.2", local()),
+        k3s1(),
+        policy("p", json!([router(json!({}))])),
+    ]);
+    for kind in [Kind::EndpointSlice, Kind::Service] {
+        let reason = format!("no right to see {}", kind.plural());
+        snapshot.unreadable.insert(kind, reason);
+    }
+    let plan = peers::plan(&snapshot, &AddressPlan::default(), &settings());
+    assert_eq!(prefixes(&plan), ["10.0.0.1/32"]);
+    let told = |text: &str| plan.notes.iter().any(|note| note.contains(text));
+    assert!(
+        told("(no right to see endpointslices): default/here"),
+        "{:?}",
+        plan.notes
+    );
+    assert!(told("no right to see services"), "{:?}", plan.notes);
+}
+
+#[test]
 fn pod_cidrs_are_announced_where_wanted() {
     assert!(announced(vec![], json!({})).is_empty());
     assert_eq!(

@@ -124,6 +124,7 @@ impl Follower {
                     if let Some(version) = choose(self.kind, &served) {
                         return version;
                     }
+                    self.shared.set_connected(self.kind, false);
                     let ready = self.discovery.is_ready().await;
                     if !told && absence.is_certain(now(), ready, self.was_there) {
                         told = true;
@@ -139,6 +140,7 @@ impl Follower {
                 Err(Failure::Refused(_)) => return best,
                 Err(failure) => {
                     absence.end();
+                    self.shared.set_connected(self.kind, false);
                     self.recover(&failure).await;
                 }
             }
@@ -151,6 +153,8 @@ impl Follower {
         match failure {
             Failure::Expired(_) => self.position = None,
             Failure::Refused(message) => {
+                // The kind counts as unreadable until a whole list has shown what became of it.
+                self.position = None;
                 let since = *self.refused_since.get_or_insert_with(now);
                 if self.shared.is_filling() && now().duration_since(since) < BELIEVED_REFUSAL {
                     return sleep(ASK_AGAIN).await;
@@ -220,7 +224,12 @@ impl Follower {
             }
         };
         let events = Events::open(&self.client, &query).await?;
-        self.watch(events, version, listing).await
+        let begun = now();
+        let ended = self.watch(events, version, listing, begun).await;
+        if now().duration_since(begun) >= SHORT {
+            self.backoff.reset();
+        }
+        ended
     }
 
     /// Lists page by page; nothing counts before the last one. Returns from where to watch.
@@ -248,8 +257,8 @@ impl Follower {
         mut events: Events,
         version: &'static str,
         mut listing: Option<Listing>,
+        begun: Instant,
     ) -> Result<(), Failure> {
-        let begun = now();
         if listing.is_none() {
             self.connected(version);
         }
@@ -269,14 +278,21 @@ impl Follower {
                 Err(_) => None,
             };
             let Some(event) = event else {
-                if listing.is_some() || now().duration_since(begun) < SHORT {
+                let lasted = now().duration_since(begun);
+                // A server that does not know streaming lists never ends one.
+                self.streams &= listing.is_none() || lasted < SILENCE_IN_LIST;
+                if listing.is_some() || lasted < SHORT {
                     let message = "the API server ended a watch as soon as it had begun";
                     return Err(Failure::Unreachable(message.to_owned()));
                 }
                 return Ok(());
             };
             if event.kind == "ERROR" {
-                return Err(Failure::of_status(&event.object));
+                let failure = Failure::of_status(&event.object);
+                if listing.is_none() {
+                    self.give_up_position_for(&failure);
+                }
+                return Err(failure);
             }
             let resource_version = event.object.pointer("/metadata/resourceVersion");
             let position = resource_version.and_then(Value::as_str).map(str::to_owned);
@@ -299,19 +315,32 @@ impl Follower {
                 && let Some(position) = position
             {
                 self.position = Some((version, position));
+                if !ends_list {
+                    // That it was let in says little; that it came further says that it goes well.
+                    self.backoff.reset();
+                    self.garbage = 0;
+                }
+            }
+        }
+    }
+
+    /// What the server itself cannot read it cannot read the next time either; a list knows nothing of what is past.
+    fn give_up_position_for(&mut self, failure: &Failure) {
+        if matches!(failure, Failure::Server { code: 500, .. }) {
+            self.garbage += 1;
+            if self.garbage >= GARBAGE {
+                (self.garbage, self.position) = (0, None);
             }
         }
     }
 
     fn connected(&mut self, version: &'static str) {
-        self.backoff.reset();
         self.refused_since = None;
-        self.garbage = 0;
         self.shared.contact(self.kind, version);
         self.shared.set_connected(self.kind, true);
     }
 
-    /// Takes an object as it is now. One of a list waits for the rest of it, unless nobody has seen anything yet.
+    /// Takes an object as it is now. One of a list waits for the rest of it, unless nobody sees anything before it is whole.
     fn take(&mut self, object: Value, version: &'static str, listing: Option<&mut Listing>) {
         let object = reduce(self.kind, version, object);
         let revision = Version::of(&object);
@@ -321,7 +350,9 @@ impl Follower {
         let unchanged = self.known.has(&key.name, revision);
         match listing {
             Some(listing) if unchanged => listing.add_unchanged(key.name, revision),
-            Some(listing) if !self.shared.is_filling() => listing.add(key, revision, object),
+            Some(listing) if !self.shared.is_awaited(self.kind) => {
+                listing.add(key, revision, object)
+            }
             listing => {
                 if let Some(listing) = listing {
                     listing.add_unchanged(key.name.clone(), revision);
@@ -371,3 +402,6 @@ impl Follower {
         self.shared.listed(kind);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -99,9 +99,14 @@ impl Shared {
         SourceHealth(self.clone())
     }
 
-    /// Whether no view has been shown yet, so that objects may come in one by one.
+    /// Whether no view has been shown yet.
     pub(super) fn is_filling(&self) -> bool {
         !self.lock().awaited.is_empty()
+    }
+
+    /// Whether no view is shown before all objects of the kind are there, so that they may come in one by one.
+    pub(super) fn is_awaited(&self, kind: Kind) -> bool {
+        self.lock().awaited.contains(&kind)
     }
 
     /// Takes objects as they are now, or that they are gone, all in one view.
@@ -279,6 +284,10 @@ mod tests {
         shared.apply([node("a"), node("b")]);
         tokio::task::yield_now().await;
         assert!(shared.is_filling() && !observed.has_changed().unwrap());
+        assert!(
+            shared.is_awaited(Kind::Node) && !shared.is_awaited(Kind::Secret),
+            "who was refused at first lists in full before anything of it is shown"
+        );
         shared.listed(Kind::Node);
         observed.changed().await.unwrap();
         let view = observed.borrow_and_update().clone();
