@@ -198,7 +198,7 @@ impl Agent {
             notes,
             addresses: planned.addresses,
         });
-        if planned.may_rest {
+        if self.recorder.may_rest() {
             let end = now();
             let took = end.saturating_duration_since(begin);
             self.rest_until = end + (took * REST_FACTOR).min(LONGEST_REST);

@@ -147,7 +147,6 @@ impl Operator {
             again_at: addresses.again_at,
             addresses,
             announced: false,
-            may_rest: true,
         }
     }
 

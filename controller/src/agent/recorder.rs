@@ -39,8 +39,6 @@ pub(super) struct Planned {
     pub(super) addresses: AddressPlan,
     /// Whether these addresses count for the network; otherwise those that the objects record do.
     pub(super) announced: bool,
-    /// Whether the next change of an object may wait a little, so that several are planned for at once.
-    pub(super) may_rest: bool,
     /// When to plan again although nothing changed.
     pub(super) again_at: Option<Instant>,
 }
@@ -59,6 +57,11 @@ impl Recorder {
             Self::Directory(recorder) => !recorder.statuses.recorded().borrow().is_empty(),
             Self::Cluster(_) => true,
         }
+    }
+
+    /// Whether a change of an object may wait a little, so that several are planned for at once.
+    pub(super) fn may_rest(&self) -> bool {
+        matches!(self, Self::Cluster(_))
     }
 
     /// Waits until something changed that a new plan needs to know of. Cancelling loses nothing.
@@ -186,7 +189,6 @@ impl DirectoryRecorder {
         Planned {
             addresses,
             announced: true,
-            may_rest: false,
             again_at,
         }
     }
