@@ -24,6 +24,7 @@ use crate::cli::{Failure, Outcome};
 use crate::cluster::Snapshot;
 use crate::config::{Listen, RunConfig};
 use crate::net::changes::Changes;
+use crate::net::memory;
 use crate::observe::api::{Api, BindError};
 use crate::observe::health::Health;
 use crate::observe::{ClusterView, State};
@@ -37,6 +38,9 @@ use crate::watch::Observed;
 const REST_FACTOR: u32 = 10;
 /// No change waits longer than that.
 const LONGEST_REST: Duration = Duration::from_millis(250);
+
+/// After that much quiet memory is given back to the system.
+const QUIET: Duration = Duration::from_secs(3);
 
 /// Runs until SIGINT or SIGTERM, then ends the sessions in order.
 ///
@@ -81,6 +85,11 @@ pub async fn run(config: RunConfig) -> Outcome {
                 break Err(failure);
             },
             () = sleep_until(agent.again_at.unwrap_or_else(now).into()), if agent.again_at.is_some() => {}
+            () = sleep_until(agent.tidy_at.unwrap_or_else(now).into()), if agent.tidy_at.is_some() => {
+                agent.tidy_at = None;
+                memory::give_back();
+                continue;
+            }
             failure = agent.instances.failed() => break fault(&failure),
             Some(ended) = tasks.join_next() => break fault(&ended.unwrap_or_else(|error| error.to_string())),
             signal = signals.stop() => {
@@ -141,6 +150,8 @@ struct Agent {
     again_at: Option<Instant>,
     /// Until then changes of objects are only collected.
     rest_until: Instant,
+    /// When to look for memory that nobody needs any more: some time after the last step.
+    tidy_at: Option<Instant>,
     instances: Instances,
     telling: Telling,
     state: Arc<State>,
@@ -159,6 +170,7 @@ impl Agent {
             applied: Applied::default(),
             again_at: None,
             rest_until: now(),
+            tidy_at: None,
             telling: Telling::default(),
             state,
         }
@@ -198,8 +210,9 @@ impl Agent {
             notes,
             addresses: planned.addresses,
         });
+        let end = now();
+        self.tidy_at = Some(end + QUIET);
         if self.recorder.may_rest() {
-            let end = now();
             let took = end.saturating_duration_since(begin);
             self.rest_until = end + (took * REST_FACTOR).min(LONGEST_REST);
         }

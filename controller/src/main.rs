@@ -5,13 +5,14 @@ use std::process::ExitCode;
 use controller::args::{Arguments, Command, NotParsed, RunArgs};
 use controller::cli::{self, Failure, Outcome};
 use controller::config::RunConfig;
-use controller::{agent, observe};
+use controller::{agent, net, observe};
 use tokio::runtime::{Builder, Runtime};
 
 /// Threads that drive sockets and plans; what a node's agent does fits two.
 const WORKERS: usize = 2;
 
 fn main() -> ExitCode {
+    net::memory::begin();
     match Arguments::from_words(std::env::args_os()) {
         Ok(arguments) => cli::finish(perform(arguments.command)),
         Err(NotParsed::Asked(text)) => {
