@@ -39,8 +39,8 @@ const REST_FACTOR: u32 = 10;
 /// No change waits longer than that.
 const LONGEST_REST: Duration = Duration::from_millis(250);
 
-/// After that much quiet memory is given back to the system.
-const QUIET: Duration = Duration::from_secs(3);
+/// So long after a step memory is given back to the system.
+const TIDY: Duration = Duration::from_secs(3);
 
 /// Runs until SIGINT or SIGTERM, then ends the sessions in order.
 ///
@@ -150,7 +150,7 @@ struct Agent {
     again_at: Option<Instant>,
     /// Until then changes of objects are only collected.
     rest_until: Instant,
-    /// When to look for memory that nobody needs any more: some time after the last step.
+    /// When to give back memory that the steps since the last time left behind.
     tidy_at: Option<Instant>,
     instances: Instances,
     telling: Telling,
@@ -211,7 +211,7 @@ impl Agent {
             addresses: planned.addresses,
         });
         let end = now();
-        self.tidy_at = Some(end + QUIET);
+        self.tidy_at.get_or_insert(end + TIDY);
         if self.recorder.may_rest() {
             let took = end.saturating_duration_since(begin);
             self.rest_until = end + (took * REST_FACTOR).min(LONGEST_REST);
