@@ -98,7 +98,7 @@ impl Scene {
         }
     }
 
-    async fn until(&mut self, what: &str, mut holds: impl FnMut(&Self) -> bool) {
+    async fn until(&self, what: &str, mut holds: impl FnMut(&Self) -> bool) {
         let waited = timeout(Duration::from_secs(10), async {
             while !holds(self) {
                 sleep(Duration::from_millis(5)).await;
@@ -131,7 +131,7 @@ impl Scene {
 async fn a_right_that_was_lost_and_is_given_back_makes_the_kind_readable_again() {
     let given_back = Arc::new(Mutex::new(false));
     let may = given_back.clone();
-    let mut scene = Scene::of(Kind::Service, move |request, before| {
+    let scene = Scene::of(Kind::Service, move |request, before| {
         if before > 0 && !*may.lock().unwrap() {
             return whole(403, &json!({"message": "no right"}));
         }
@@ -160,7 +160,7 @@ async fn a_right_that_was_lost_and_is_given_back_makes_the_kind_readable_again()
 async fn what_cannot_be_read_again_and_again_is_passed_by_with_a_new_list() {
     let undecodable = json!({"kind": "Status", "code": 500, "message": "unable to decode"});
     for line in ["garbage\n".to_owned(), event("ERROR", &undecodable)] {
-        let mut scene = Scene::of(Kind::Service, move |request, before| {
+        let scene = Scene::of(Kind::Service, move |request, before| {
             if request.contains("limit=") {
                 let page = json!({"metadata": {"resourceVersion": "9"}, "items": [object("b")]});
                 return whole(200, &page);
@@ -183,7 +183,7 @@ async fn what_cannot_be_read_again_and_again_is_passed_by_with_a_new_list() {
 async fn a_watch_that_fails_right_after_its_beginning_is_tried_less_and_less_often() {
     let broken = json!({"kind": "Status", "code": 503, "message": "not now"});
     let begun = now();
-    let mut scene = Scene::of(Kind::Service, move |_, before| match before {
+    let scene = Scene::of(Kind::Service, move |_, before| match before {
         0 => Answer(200, list(&object("a")), Some(Duration::ZERO)),
         _ => Answer(200, vec![event("ERROR", &broken)], None),
     });
@@ -197,7 +197,7 @@ async fn a_watch_that_fails_right_after_its_beginning_is_tried_less_and_less_oft
 async fn a_kind_that_is_looked_for_in_vain_does_not_count_as_watched() {
     let kinds = json!({"resources": [{"name": "ciliumloadbalancerippools"}]});
     let pool = json!({"metadata": {"name": "p", "uid": "p", "resourceVersion": "5"}});
-    let mut scene = Scene::of(
+    let scene = Scene::of(
         Kind::CiliumLoadBalancerIPPool,
         move |request, before| match (request, before) {
             ("/apis/cilium.io/v2", 0) => whole(200, &kinds),
@@ -226,7 +226,7 @@ async fn a_list_that_expires_between_two_pages_is_begun_anew_and_shows_nothing_b
         )
     };
     let expired = || whole(410, &json!({"message": "too old"}));
-    let mut scene = Scene::of(Kind::Service, move |request, before| {
+    let scene = Scene::of(Kind::Service, move |request, before| {
         match (before, request.contains("continue=")) {
             (0, _) => whole(422, &json!({"message": "no streaming lists"})),
             (1, false) => page(&["a"], "more"),
