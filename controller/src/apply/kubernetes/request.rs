@@ -225,7 +225,7 @@ fn retry_after(headers: &HeaderMap, status: &Status) -> Duration {
         .details
         .as_ref()
         .map(|details| details.retry_after_seconds);
-    let seconds = header.or(details.filter(|seconds| *seconds > 0));
+    let seconds = header.or_else(|| details.filter(|seconds| *seconds > 0));
     seconds.map_or(BUSY, Duration::from_secs).min(LONGEST_BUSY)
 }
 

@@ -40,7 +40,9 @@ const LOG_AGAIN: Duration = Duration::from_secs(60);
 const MERGE_PATCH: &str = "application/merge-patch+json";
 const STRATEGIC_MERGE_PATCH: &str = "application/strategic-merge-patch+json";
 
-type UnderWay = FuturesUnordered<Pin<Box<dyn Future<Output = Answer> + std::marker::Send>>>;
+type UnderWay = FuturesUnordered<Exchange>;
+/// A request on its way to its answer.
+type Exchange = Pin<Box<dyn Future<Output = Answer> + std::marker::Send>>;
 
 enum Answer {
     Status(StatusAnswer),
@@ -81,7 +83,7 @@ pub(super) async fn run(
     };
     let mut under_way = UnderWay::new();
     loop {
-        let deadline = run.hand_out(&mut under_way);
+        let deadline = run.hand_out(&under_way);
         tokio::select! {
             biased;
             Some(answer) = under_way.next() => run.take(answer),
@@ -116,7 +118,7 @@ struct Run {
 
 impl Run {
     /// Starts all requests that may be sent. Returns when to come back although nothing happened.
-    fn hand_out(&mut self, under_way: &mut UnderWay) -> Option<Instant> {
+    fn hand_out(&mut self, under_way: &UnderWay) -> Option<Instant> {
         let shared = Arc::clone(&self.shared);
         loop {
             let now = now();
@@ -169,7 +171,7 @@ impl Run {
     }
 
     /// Uses the connections that are to stay open, should nobody else do.
-    fn keep_warm(&mut self, under_way: &mut UnderWay, now: Instant) {
+    fn keep_warm(&mut self, under_way: &UnderWay, now: Instant) {
         if self.warm_at.is_some_and(|at| now < at) {
             return;
         }
@@ -186,10 +188,7 @@ impl Run {
     }
 
     /// The request of a task; or what came of it where none is needed or possible.
-    fn prepare(
-        &self,
-        send: Send<Content>,
-    ) -> Result<Pin<Box<dyn Future<Output = Answer> + std::marker::Send>>, (Key, Outcome)> {
+    fn prepare(&self, send: Send<Content>) -> Result<Exchange, (Key, Outcome)> {
         let Send { key, base, task } = send;
         let (kind, content, request) = match task {
             Task::Touch(content) => {
@@ -234,7 +233,7 @@ impl Run {
         }))
     }
 
-    fn send_event(&self, note: &Note) -> Pin<Box<dyn Future<Output = Answer> + std::marker::Send>> {
+    fn send_event(&self, note: &Note) -> Exchange {
         let request = request::event(&note.service.namespace, note.body(&self.instance));
         let client = self.client.clone();
         Box::pin(async move {

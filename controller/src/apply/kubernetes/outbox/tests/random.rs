@@ -245,7 +245,11 @@ impl World {
                 self.play(&Step::Answer(0, true));
             }
             let now = self.desk.now;
-            self.desk.now = self.desk.outbox.next_deadline(now).unwrap_or(now + ms(1));
+            self.desk.now = self
+                .desk
+                .outbox
+                .next_deadline(now)
+                .unwrap_or_else(|| now + ms(1));
         }
         for (object, stored) in &self.stored {
             assert_eq!(
