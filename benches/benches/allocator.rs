@@ -155,6 +155,7 @@ fn plan(criterion: &mut Criterion) {
     #[expect(clippy::disallowed_methods, reason = "a benchmark owns its clock")]
     let now = Instant::now();
     let settings = Settings {
+        address_memory: std::time::Duration::from_secs(3600),
         node: "n1".into(),
         no_service_endpoints_routable: true,
         default_ipam: true,

@@ -110,7 +110,7 @@ async fn five_thousand_wait() {
             SERVICES as f64 / start.elapsed().as_secs_f64()
         };
         // Whoever goes second meets a fuller server, so they take turns.
-        let (plain, ours) = if round % 2 == 0 {
+        let (plain, ours) = if round.is_multiple_of(2) {
             let plain = plain.await;
             (plain, ours.await)
         } else {
