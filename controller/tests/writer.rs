@@ -377,7 +377,9 @@ async fn nothing_is_sent_without_a_valid_lease() {
     let before = lab.get("web").await;
     let plan = lab.plan(&[("web", vec!["10.0.0.1"])]);
     let seen = lab.observe().await;
-    for leadership in [Leadership::default(), leads(Duration::ZERO)] {
+    let mut another_term = leads(Duration::from_secs(60));
+    another_term.lead.as_mut().unwrap().term = TERM + 2;
+    for leadership in [Leadership::default(), leads(Duration::ZERO), another_term] {
         lab.leadership.send_replace(leadership);
         lab.want(&seen, &plan);
         sleep(Duration::from_millis(200)).await;
