@@ -89,7 +89,10 @@ impl Server {
              contexts: [{{name: lab, context: {{cluster: lab, user: user}}}}]\n",
             self.port
         );
-        fs::write(&path, text).unwrap();
+        // Several tests ask for the same one at once, and none may read half of it.
+        let mut whole = tempfile::NamedTempFile::new_in(self.directory.path()).unwrap();
+        std::io::Write::write_all(&mut whole, text.as_bytes()).unwrap();
+        whole.persist(&path).unwrap();
         path
     }
 
