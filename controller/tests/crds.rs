@@ -21,10 +21,10 @@ use server::{fairway_crds, server, soon};
 fn the_definitions_can_be_applied_again_and_again_in_both_ways() {
     let server = server();
     let again = server.succeed(&["apply", "-f", "-"], &fairway_crds(&[]));
-    assert_eq!(again.matches("unchanged").count(), 8, "{again}");
+    assert_eq!(again.matches("unchanged").count(), 9, "{again}");
     let words = ["apply", "--server-side", "--validate=strict", "-f", "-"];
     let first = server.succeed(&words, &fairway_crds(&[]));
-    assert_eq!(first.matches("serverside-applied").count(), 8, "{first}");
+    assert_eq!(first.matches("serverside-applied").count(), 9, "{first}");
     let version = |name: &str| server.object("crd", name)["metadata"]["generation"].clone();
     let before = version("ciliumloadbalancerippools.cilium.io");
     server.succeed(&words, &fairway_crds(&["ippool"]));
