@@ -175,7 +175,7 @@ pub(super) fn convert(name: &ObjectName, value: &Value, status: &Value) -> Conve
             &mut faults,
         );
     }
-    let ip_families = spec.ip_families.unwrap_or_default();
+    let mut ip_families = spec.ip_families.unwrap_or_default();
     for (index, family) in ip_families.iter().enumerate() {
         one_of(
             &format!("spec.ipFamilies[{index}]"),
@@ -194,7 +194,7 @@ pub(super) fn convert(name: &ObjectName, value: &Value, status: &Value) -> Conve
         spec.internal_traffic_policy.as_deref(),
         &mut faults,
     );
-    let ports = ports(spec.ports.unwrap_or_default(), &mut faults);
+    let mut ports = ports(spec.ports.unwrap_or_default(), &mut faults);
 
     let mut cluster_ips = vec![];
     let listed = spec
@@ -221,6 +221,11 @@ pub(super) fn convert(name: &ObjectName, value: &Value, status: &Value) -> Conve
     if !faults.is_empty() {
         return Err(faults);
     }
+    for list in [&mut cluster_ips, &mut external_ips] {
+        list.shrink_to_fit();
+    }
+    ports.shrink_to_fit();
+    ip_families.shrink_to_fit();
     let conditions = OurConditions::read(status);
     let service = Service {
         meta,
@@ -275,7 +280,7 @@ fn ingress(status: &Value) -> Vec<IngressEntry> {
         .pointer("/loadBalancer/ingress")
         .and_then(Value::as_array);
     let text = |entry: &Value, key: &str| entry.get(key).and_then(Value::as_str).map(str::to_owned);
-    entries
+    let mut entries: Vec<IngressEntry> = entries
         .into_iter()
         .flatten()
         .map(|entry| IngressEntry {
@@ -287,7 +292,9 @@ fn ingress(status: &Value) -> Vec<IngressEntry> {
                 Some(_) => IngressIpMode::Other,
             },
         })
-        .collect()
+        .collect();
+    entries.shrink_to_fit();
+    entries
 }
 
 /// The recorded conditions that are ours.

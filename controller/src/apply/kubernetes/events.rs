@@ -4,6 +4,7 @@
 //! the core group asks of clients, and `kubectl describe` and `kubectl get events` show them all the same.
 
 use std::collections::{HashSet, VecDeque};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -81,8 +82,9 @@ pub(super) enum Reception {
 #[derive(Debug, Default)]
 pub(super) struct Events {
     waiting: VecDeque<Note>,
-    told: HashSet<(Arc<str>, Happening)>,
-    told_at: VecDeque<(Instant, (Arc<str>, Happening))>,
+    /// Digests of what was told. Two that are the same by chance cost one Event.
+    told: HashSet<u64>,
+    told_at: VecDeque<(Instant, u64)>,
     /// When the last one would have gone, had each kept its interval.
     paced: Option<Instant>,
     off_until: Option<Instant>,
@@ -102,8 +104,8 @@ impl Events {
                 self.told.remove(&told);
             }
         }
-        let said = (Arc::clone(&note.uid), note.happening.clone());
-        if !self.told.insert(said.clone()) {
+        let said = digest(&note);
+        if !self.told.insert(said) {
             self.repeated += 1;
             return;
         }
@@ -125,6 +127,9 @@ impl Events {
             return None;
         }
         let note = self.waiting.pop_front()?;
+        if self.waiting.is_empty() {
+            self.waiting.shrink_to_fit();
+        }
         self.paced = Some(self.paced.map_or(now, |paced| paced.max(now)) + INTERVAL);
         self.under_way += 1;
         Some(note)
@@ -169,6 +174,12 @@ impl Events {
             .and_then(|paced| paced.checked_sub(INTERVAL * (BURST - 1)));
         paced.filter(|opens| *opens > now)
     }
+}
+
+fn digest(note: &Note) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (&note.uid, &note.happening).hash(&mut hasher);
+    hasher.finish()
 }
 
 #[cfg(test)]

@@ -773,7 +773,12 @@ impl<P: PartialEq> Outbox<P> {
             }
             Belongs::Nowhere => None,
             Belongs::Dropped => {
-                self.map(key.target).remove(&*key.name);
+                let entries = self.map(key.target);
+                entries.remove(&*key.name);
+                // After thousands were written at once the room for them is not needed any more.
+                if entries.is_empty() {
+                    entries.shrink_to_fit();
+                }
                 return;
             }
         };

@@ -462,6 +462,14 @@ impl Entry<'_> {
 }
 
 impl Holder {
+    /// Keeps no more room than it needs: most are at rest for most of the time.
+    pub(super) fn shrink(&mut self) {
+        self.held.shrink_to_fit();
+        self.sent.shrink_to_fit();
+        self.in_flight.shrink_to_fit();
+        self.passed_on.shrink_to_fit();
+    }
+
     fn new(service: &Arc<Service>, owner: Owner, settled: bool) -> Self {
         Self {
             service: Arc::clone(service),

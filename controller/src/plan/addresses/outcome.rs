@@ -269,6 +269,9 @@ impl Entry<'_> {
             holder.settled = same_ingress && is_recorded(&condition, service);
         }
         holder.quiet = satisfied && !waits && holder.is_at_rest(service);
+        if holder.quiet {
+            holder.shrink();
+        }
         let as_recorded = same_ingress && (left_alone || is_recorded(&condition, service));
         if !(as_recorded && satisfied) || service.is_marked() {
             told.status = Some(ServiceStatus {
