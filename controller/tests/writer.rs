@@ -382,11 +382,14 @@ async fn nothing_is_sent_without_a_valid_lease() {
     for leadership in [Leadership::default(), leads(Duration::ZERO), another_term] {
         lab.leadership.send_replace(leadership);
         lab.want(&seen, &plan);
-        sleep(Duration::from_millis(200)).await;
-        assert_eq!(
-            (lab.writer.stats().queued, lab.writer.stats().under_way),
-            (1, 0)
-        );
+        let begin = now();
+        while begin.elapsed() < Duration::from_millis(200) {
+            assert_eq!(
+                (lab.writer.stats().queued, lab.writer.stats().under_way),
+                (1, 0)
+            );
+            sleep(Duration::from_millis(5)).await;
+        }
     }
     assert_eq!(lab.get("web").await, before);
     lab.leadership.send_replace(leads(Duration::from_secs(60)));

@@ -106,18 +106,17 @@ fn a_client_keeps_getting_answers_whatever_of_the_cluster_is_killed() {
         homelab.plane.until_ready();
     });
     let leader = homelab.leader();
-    let mut moments = vec![];
     homelab.while_visited("the leader is killed", &visitor, |homelab| {
-        moments.push(("killed", now()));
-        homelab.fairways[leader] = None;
-        homelab.until_next_hops(&[1 - leader]);
-        moments.push(("one way", now()));
+        visitor.between_requests(|| {
+            homelab.fairways[leader] = None;
+            homelab.until_next_hops(&[1 - leader]);
+        });
     });
     homelab.while_visited("it comes back", &visitor, |homelab| {
-        moments.push(("starts", now()));
-        homelab.start_fairway(leader);
-        homelab.until_next_hops(&[0, 1]);
-        moments.push(("two ways", now()));
+        visitor.between_requests(|| {
+            homelab.start_fairway(leader);
+            homelab.until_next_hops(&[0, 1]);
+        });
     });
     let visits = visitor.stop();
     let failures: Vec<&Visit> = visits
@@ -125,7 +124,7 @@ fn a_client_keeps_getting_answers_whatever_of_the_cluster_is_killed() {
         .filter(|(_, answer)| answer.is_err())
         .collect();
     println!("{} requests, {} failures", visits.len(), failures.len());
-    assert!(failures.is_empty(), "{failures:?}; {moments:?}");
+    assert!(failures.is_empty(), "{failures:?}");
 
     // What outlived all that is still the same cluster: it can be changed.
     homelab

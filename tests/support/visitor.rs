@@ -19,6 +19,8 @@ pub type Visit = (Instant, Result<String, String>);
 #[derive(Debug)]
 pub struct Visitor {
     visits: Arc<Mutex<Vec<Visit>>>,
+    /// Held during each request.
+    turn: Arc<Mutex<()>>,
     leaving: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -28,14 +30,18 @@ impl Visitor {
     #[track_caller]
     pub fn start(host: &Host, address: IpAddr, pace: Duration) -> Self {
         let visits = Arc::new(Mutex::new(Vec::new()));
+        let turn = Arc::new(Mutex::new(()));
         let leaving = Arc::new(AtomicBool::new(false));
         let (seen, leave, entry) = (Arc::clone(&visits), Arc::clone(&leaving), host.entry());
+        let own_turn = Arc::clone(&turn);
         let thread = std::thread::spawn(move || {
             entry.enter();
             let mut next = now();
             while !leave.load(Ordering::Relaxed) {
+                let held = own_turn.lock().unwrap_or_else(PoisonError::into_inner);
                 let begin = now();
                 let answer = ask(address);
+                drop(held);
                 seen.lock()
                     .unwrap_or_else(PoisonError::into_inner)
                     .push((begin, answer));
@@ -45,9 +51,17 @@ impl Visitor {
         });
         Self {
             visits,
+            turn,
             leaving,
             thread: Some(thread),
         }
+    }
+
+    /// Does something while no request is open. A router that gains or loses one of several ways spreads its connections
+    /// anew, and one that is open at that very moment may go on at a node that does not know it, which resets it.
+    pub fn between_requests<T>(&self, action: impl FnOnce() -> T) -> T {
+        let _held = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        action()
     }
 
     /// How many requests there were so far.

@@ -6,9 +6,9 @@ use tracing_subscriber::EnvFilter;
 
 use crate::args::LogFormat;
 
-/// What is logged unless `RUST_LOG` says otherwise. A kubeconfig that trusts any certificate would be told of at each
-/// connection; `kubernetes_client` does so once.
-const DEFAULT: &str = "info,kube_client::client::tls=error";
+/// What is logged unless `RUST_LOG` says otherwise. What kube tells of failed requests and of certificates that are not
+/// checked we tell ourselves, once and with what to do.
+const DEFAULT: &str = "info,kube_client=error,kube_runtime=error";
 
 /// Starts logging. `RUST_LOG` chooses levels (`info` where it is not set).
 ///
